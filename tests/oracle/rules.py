@@ -1,0 +1,296 @@
+"""Which rows of a CSV file may be loaded, judged a second time and independently of the product.
+
+Nothing here imports the product, pandas, pandera, pyarrow or even `csv`: a fault shared with the code under
+test would hide itself. The judge works on bytes, because invalid UTF-8 and NUL must survive, and on whole
+files, because it only ever sees test data.
+
+The tolerance around RFC 4180
+-----------------------------
+* A byte order mark at the start of the file is skipped; it belongs to no record.
+* LF and CR LF end a record; a lone CR is data. The last record needs no terminator.
+* A quote opens a quoted field only as the field's first byte; anywhere else it is a literal quote.
+  Inside, `""` is a quote, and commas and newlines are data. After the closing quote, any bytes up to the next
+  comma or line end are appended literally (`"ab"c"d` is `abc"d`), as Python's and Arrow's readers do.
+* A record still inside quotes at the end of the file is one rejected row, `unclosed_quote`, and nothing else
+  is said about it; its raw text is everything up to the end of the file.
+* A blank line has no bytes between two terminators. It is counted and is not a row. White space is bytes.
+* A record of more than 1 MiB (raw bytes, its terminator excluded) rejects the file.
+* Line numbers are physical and start at 1: every LF counts, also the quoted ones and those of blank lines.
+
+Headers
+-------
+The first record (blank lines aside) is a header when its fields are, ASCII case folded and otherwise untouched,
+a permutation of the table's columns, columns that start with `_` set aside; then fields map by name and the `_`
+columns are ignored whatever they hold. A first record that is no header but has a field that equals a column's
+name or starts with `_` is a *wrong header*, and the file is rejected. Anything else is a row. An unclosed first
+record is never a header.
+
+Rows
+----
+`missing` is the empty field, quoted or not, and silences the column's other reasons; so does `bad_encoding`
+(NUL, or anything strict UTF-8 refuses: surrogates, overlong forms). `column_count` stands alone for a ragged
+record, counted against the header's width where there is one. `duplicate_id` needs an otherwise valid row and an
+earlier otherwise valid row of the same file with an equal id (by value: 007 is 7). Reasons that concern no
+single column carry the empty string as their column.
+
+Files
+-----
+In this order: `record_too_long`, `empty` (no record at all), `wrong_header`, `header_only`, `all_rows_bad`.
+Only `all_rows_bad` comes with rows; the earlier ones leave the counts of rows at zero, because no row was judged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+Value = int | str | datetime
+Row = tuple[Value, ...]
+Reason = tuple[str, str]
+
+COLUMNS: dict[str, dict[str, str]] = {
+    "departments": {"id": "integer", "department": "text"},
+    "jobs": {"id": "integer", "job": "text"},
+    "hired_employees": {
+        "id": "integer",
+        "name": "text",
+        "datetime": "datetime",
+        "department_id": "integer",
+        "job_id": "integer",
+    },
+}
+
+BOM = b"\xef\xbb\xbf"
+MAX_RECORD = 1024 * 1024
+MAX_TEXT = 256
+MAX_INTEGER = 2**31 - 1
+
+_MOMENT = re.compile(
+    rb"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})Z",
+)
+_DIGITS = re.compile(rb"[0-9]+")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record as it stands in the file; `fields` is None when a quote was never closed."""
+
+    line: int
+    raw: bytes
+    fields: tuple[bytes, ...] | None
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A row that may not be loaded, verbatim, with every (column, reason) that speaks against it."""
+
+    line: int
+    raw: bytes
+    reasons: frozenset[Reason]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a correct load makes of one file; `file_reason` is set when the whole file is refused."""
+
+    rows_read: int = 0
+    accepted: list[Row] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    file_reason: str | None = None
+    blank_lines: int = 0
+
+
+def judge(table: str, data: bytes) -> Verdict:
+    """The verdict on a file of `table`; accepted rows are typed, in the dictionary's column order."""
+    columns = COLUMNS[table]
+    records, blank_lines = split_records(data)
+    if any(len(record.raw) > MAX_RECORD for record in records):
+        return Verdict(file_reason="record_too_long", blank_lines=blank_lines)
+    if not records:
+        return Verdict(file_reason="empty", blank_lines=blank_lines)
+    header = _header(records[0], columns)
+    if header == []:
+        return Verdict(file_reason="wrong_header", blank_lines=blank_lines)
+    rows = records[1:] if header else records
+    if not rows:
+        return Verdict(file_reason="header_only", blank_lines=blank_lines)
+    accepted, rejected = _judge_rows(rows, header or list(columns), columns)
+    reason = None if accepted else "all_rows_bad"
+    return Verdict(len(rows), accepted, rejected, reason, blank_lines)
+
+
+def unknown_references(rows: Iterable[Row], known: Mapping[str, set[int]]) -> dict[str, int]:
+    """How many accepted hires point, per column of `known`, at an id that is not among the known ones."""
+    positions = {name: list(COLUMNS["hired_employees"]).index(name) for name in known}
+    counts = dict.fromkeys(known, 0)
+    for row in rows:
+        for name, position in positions.items():
+            counts[name] += row[position] not in known[name]
+    return counts
+
+
+def split_records(data: bytes) -> tuple[list[Record], int]:
+    """All records of a file with their physical line numbers, and the number of blank lines."""
+    position = len(BOM) if data.startswith(BOM) else 0
+    line, blank_lines = 1, 0
+    records: list[Record] = []
+    while position < len(data):
+        fields, end, following = _read_record(data, position)
+        raw = data[position:end]
+        if raw:
+            records.append(Record(line, raw, fields))
+        else:
+            blank_lines += 1
+        line += data.count(b"\n", position, following)
+        position = following
+    return records, blank_lines
+
+
+def _read_record(data: bytes, start: int) -> tuple[tuple[bytes, ...] | None, int, int]:
+    """The fields of the record at `start`, where its bytes end and where the next record starts."""
+    fields: list[bytes] = []
+    position = start
+    while True:
+        quoted, position = _read_quoted(data, position)
+        if quoted is None:
+            return None, len(data), len(data)
+        plain, end, following, last = _read_plain(data, position)
+        fields.append(quoted + plain)
+        if last:
+            return tuple(fields), end, following
+        position = following
+
+
+def _read_quoted(data: bytes, start: int) -> tuple[bytes | None, int]:
+    """The quoted part a field starts with (empty if none, None if never closed) and where it ends."""
+    if data[start : start + 1] != b'"':
+        return b"", start
+    position = start + 1
+    while True:
+        quote = data.find(b'"', position)
+        if quote < 0:
+            return None, len(data)
+        if data[quote + 1 : quote + 2] != b'"':
+            return data[start + 1 : quote].replace(b'""', b'"'), quote + 1
+        position = quote + 2
+
+
+def _read_plain(data: bytes, start: int) -> tuple[bytes, int, int, bool]:
+    """Literal bytes up to a comma, a line end or the end: them, their end, the next start, record over?"""
+    newline = data.find(b"\n", start)
+    stop = len(data) if newline < 0 else newline
+    comma = data.find(b",", start, stop)
+    if comma >= 0:
+        return data[start:comma], comma, comma + 1, False
+    if newline < 0:
+        return data[start:stop], stop, stop, True
+    end = newline - 1 if newline > start and data[newline - 1 : newline] == b"\r" else newline
+    return data[start:end], end, newline + 1, True
+
+
+def _header(record: Record, columns: Mapping[str, str]) -> list[str] | None:
+    """The column names of a header, an empty list for a wrong one, None when the record is a row."""
+    if record.fields is None:
+        return None
+    names = [name.lower() for name in record.fields]
+    wanted = sorted(name.encode() for name in columns)
+    if sorted(name for name in names if not name.startswith(b"_")) == wanted:
+        return [name.decode("utf-8", "replace") for name in names]
+    if any(name in wanted or name.startswith(b"_") for name in names):
+        return []
+    return None
+
+
+def _judge_rows(
+    records: list[Record], header: list[str], columns: Mapping[str, str]
+) -> tuple[list[Row], list[Rejected]]:
+    accepted: list[Row] = []
+    rejected: list[Rejected] = []
+    seen: set[Value] = set()
+    for record in records:
+        values, reasons = _judge_record(record, header, columns)
+        if not reasons and values["id"] in seen:
+            reasons.add(("id", "duplicate_id"))
+        if reasons:
+            rejected.append(Rejected(record.line, record.raw, frozenset(reasons)))
+        else:
+            seen.add(values["id"])
+            accepted.append(tuple(values[name] for name in columns))
+    return accepted, rejected
+
+
+def _judge_record(
+    record: Record, header: list[str], columns: Mapping[str, str]
+) -> tuple[dict[str, Value], set[Reason]]:
+    if record.fields is None:
+        return {}, {("", "unclosed_quote")}
+    if len(record.fields) != len(header):
+        return {}, {("", "column_count")}
+    values: dict[str, Value] = {}
+    reasons: set[Reason] = set()
+    for name, raw in zip(header, record.fields, strict=True):
+        if name in columns:
+            outcome = _judge_value(columns[name], raw)
+            if isinstance(outcome, _Fault):
+                reasons.add((name, outcome.reason))
+            else:
+                values[name] = outcome
+    return values, reasons
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """Why a value is refused; a class of its own, because a reason and a text are both strings."""
+
+    reason: str
+
+
+def _judge_value(kind: str, raw: bytes) -> Value | _Fault:
+    if raw == b"":
+        return _Fault("missing")
+    text = _decode(raw)
+    if text is None:
+        return _Fault("bad_encoding")
+    if kind == "integer":
+        return _integer(raw)
+    if kind == "datetime":
+        return _moment(raw)
+    return text if len(raw) <= MAX_TEXT else _Fault("too_long")
+
+
+def _decode(raw: bytes) -> str | None:
+    if b"\x00" in raw:
+        return None
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _integer(raw: bytes) -> int | _Fault:
+    if not _DIGITS.fullmatch(raw):
+        return _Fault("not_an_integer")
+    significant = raw.lstrip(b"0")
+    # int() refuses more than 4300 digits, so length decides before value does.
+    if len(significant) > len(str(MAX_INTEGER)) or int(significant or b"0") > MAX_INTEGER:
+        return _Fault("out_of_range")
+    return int(significant or b"0")
+
+
+def _moment(raw: bytes) -> datetime | _Fault:
+    match = _MOMENT.fullmatch(raw)
+    if match is None:
+        return _Fault("not_a_datetime")
+    year, month, day, hour, minute, second = (int(part) for part in match.groups())
+    try:
+        return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+    except ValueError:
+        return _Fault("not_a_datetime")
+
+
+def reason_counts(verdict: Verdict) -> Iterator[tuple[str, int]]:
+    """Each reason of a verdict with the number of (row, column) places it was given for, by name."""
+    reasons = [reason for row in verdict.rejected for _, reason in row.reasons]
+    return ((reason, reasons.count(reason)) for reason in sorted(set(reasons)))
