@@ -1,8 +1,8 @@
 """Both insights computed a second time from plain rows, without SQL.
 
-Unknown references are one null group. In the job report a department and a job are their *names*: two ids that
-share a name are one line. In the above-mean report a department is its id, and the null group is a group like any
-other: it counts in the mean and is listed when it is above it.
+Unknown references are one null group. In the job report a department and a job are their *names*: two ids
+that share a name are one line. In the above-mean report a department is its id, and the null group is a
+group like any other: it counts in the mean and is listed when it is above it.
 """
 
 from __future__ import annotations

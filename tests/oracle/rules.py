@@ -8,41 +8,43 @@ The tolerance around RFC 4180
 -----------------------------
 * A byte order mark at the start of the file is skipped; it belongs to no record.
 * LF and CR LF end a record; a lone CR is data. The last record needs no terminator.
-* A quote opens a quoted field only as the field's first byte; anywhere else it is a literal quote.
-  Inside, `""` is a quote, and commas and newlines are data. After the closing quote, any bytes up to the next
-  comma or line end are appended literally (`"ab"c"d` is `abc"d`), as Python's and Arrow's readers do.
-* A record still inside quotes at the end of the file is one rejected row, `unclosed_quote`, and nothing else
-  is said about it; its raw text is everything up to the end of the file.
+* A quote opens a quoted field only as the field's first byte; anywhere else it is a literal quote. Inside,
+  `""` is a quote, and commas and newlines are data. After the closing quote, any bytes up to the next comma
+  or line end are appended literally (`"ab"c"d` is `abc"d`), as Python's and Arrow's readers do.
+* A record still inside quotes at the end of the file is one rejected row, `unclosed_quote`, and nothing
+  else is said about it; its raw text is everything up to the end of the file.
 * A blank line has no bytes between two terminators. It is counted and is not a row. White space is bytes.
 * A record of more than 1 MiB (raw bytes, its terminator excluded) rejects the file.
 * Line numbers are physical and start at 1: every LF counts, also the quoted ones and those of blank lines.
 
 Headers
 -------
-The first record (blank lines aside) is a header when its fields are, ASCII case folded and otherwise untouched,
-a permutation of the table's columns, columns that start with `_` set aside; then fields map by name and the `_`
-columns are ignored whatever they hold. A first record that is no header but has a field that equals a column's
-name or starts with `_` is a *wrong header*, and the file is rejected. Anything else is a row. An unclosed first
-record is never a header.
+The first record (blank lines aside) is a header when its fields are, ASCII case folded and otherwise
+untouched, a permutation of the table's columns, columns that start with `_` set aside; then fields map by
+name and the `_` columns are ignored whatever they hold. A first record that is no header but has a field
+that equals a column's name or starts with `_` is a *wrong header*, and the file is rejected. Anything else
+is a row. An unclosed first record is never a header.
 
 Rows
 ----
 `missing` is the empty field, quoted or not, and silences the column's other reasons; so does `bad_encoding`
-(NUL, or anything strict UTF-8 refuses: surrogates, overlong forms). `column_count` stands alone for a ragged
-record, counted against the header's width where there is one. `duplicate_id` needs an otherwise valid row and an
-earlier otherwise valid row of the same file with an equal id (by value: 007 is 7). Reasons that concern no
-single column carry the empty string as their column.
+(NUL, or anything strict UTF-8 refuses: surrogates, overlong forms). `column_count` stands alone for a
+ragged record, counted against the header's width where there is one. `duplicate_id` needs an otherwise
+valid row and an earlier otherwise valid row of the same file with an equal id (by value: 007 is 7). Reasons
+that concern no single column carry the empty string as their column.
 
 Files
 -----
 In this order: `record_too_long`, `empty` (no record at all), `wrong_header`, `header_only`, `all_rows_bad`.
-Only `all_rows_bad` comes with rows; the earlier ones leave the counts of rows at zero, because no row was judged.
+Only `all_rows_bad` comes with rows; the earlier ones leave the counts of rows at zero, because no row was
+judged.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -67,10 +69,9 @@ MAX_RECORD = 1024 * 1024
 MAX_TEXT = 256
 MAX_INTEGER = 2**31 - 1
 
-_MOMENT = re.compile(
-    rb"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})Z",
-)
+_MOMENT = re.compile(rb"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})Z")
 _DIGITS = re.compile(rb"[0-9]+")
+_STOP = re.compile(rb"[,\n]")
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,12 @@ def unknown_references(rows: Iterable[Row], known: Mapping[str, set[int]]) -> di
     return counts
 
 
+def reason_counts(verdict: Verdict) -> dict[str, int]:
+    """Each reason of a verdict with the number of (row, column) places it was given for."""
+    reasons = Counter(reason for row in verdict.rejected for _, reason in row.reasons)
+    return dict(sorted(reasons.items()))
+
+
 def split_records(data: bytes) -> tuple[list[Record], int]:
     """All records of a file with their physical line numbers, and the number of blank lines."""
     position = len(BOM) if data.startswith(BOM) else 0
@@ -179,15 +186,15 @@ def _read_quoted(data: bytes, start: int) -> tuple[bytes | None, int]:
 
 def _read_plain(data: bytes, start: int) -> tuple[bytes, int, int, bool]:
     """Literal bytes up to a comma, a line end or the end: them, their end, the next start, record over?"""
-    newline = data.find(b"\n", start)
-    stop = len(data) if newline < 0 else newline
-    comma = data.find(b",", start, stop)
-    if comma >= 0:
-        return data[start:comma], comma, comma + 1, False
-    if newline < 0:
-        return data[start:stop], stop, stop, True
-    end = newline - 1 if newline > start and data[newline - 1 : newline] == b"\r" else newline
-    return data[start:end], end, newline + 1, True
+    stop = _STOP.search(data, start)
+    if stop is None:
+        return data[start:], len(data), len(data), True
+    end = stop.start()
+    if stop.group() == b",":
+        return data[start:end], end, end + 1, False
+    if end > start and data[end - 1 : end] == b"\r":
+        end -= 1
+    return data[start:end], end, stop.end(), True
 
 
 def _header(record: Record, columns: Mapping[str, str]) -> list[str] | None:
@@ -288,9 +295,3 @@ def _moment(raw: bytes) -> datetime | _Fault:
         return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError:
         return _Fault("not_a_datetime")
-
-
-def reason_counts(verdict: Verdict) -> Iterator[tuple[str, int]]:
-    """Each reason of a verdict with the number of (row, column) places it was given for, by name."""
-    reasons = [reason for row in verdict.rejected for _, reason in row.reasons]
-    return ((reason, reasons.count(reason)) for reason in sorted(set(reasons)))
