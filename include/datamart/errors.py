@@ -1,0 +1,44 @@
+"""Every error this project raises on purpose, as one tree.
+
+    DatamartError
+    ├── ConfigurationError   a setting, parameter or name that cannot work; say it before any work starts
+    ├── FileRejected         a file that breaks a rule as a whole; a verdict, never retried
+    ├── SourceChanged        an object is not the one that was listed; the next listing sees the new one
+    ├── BalanceError         independent counts disagree; the transaction rolls back
+    ├── TerminalFault        a server refused for good (rights, syntax, missing object); retrying is useless
+    └── TransientFault       a server was busy, slow or gone; the whole step may be tried again
+
+Messages name the file, row or table and what to do. They never hold secrets or the contents of rows.
+"""
+
+
+class DatamartError(Exception):
+    """Root of all errors raised on purpose."""
+
+
+class ConfigurationError(DatamartError):
+    """A setting, parameter or name that cannot work."""
+
+
+class FileRejected(DatamartError):
+    """A whole file breaks a rule: ``code`` is stable for programs, the message is for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class SourceChanged(DatamartError):
+    """The object was replaced or removed after it was listed."""
+
+
+class BalanceError(DatamartError):
+    """Rows read do not equal rows inserted, updated, unchanged and rejected."""
+
+
+class TerminalFault(DatamartError):
+    """A fault that a retry cannot mend."""
+
+
+class TransientFault(DatamartError):
+    """A fault that a retry of the whole step may mend."""

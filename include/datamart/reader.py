@@ -1,0 +1,204 @@
+"""CSV bytes to columns: every record becomes a row of raw values, or a ragged record with its own text.
+
+Values are bytes, unjudged; that is ``validation``'s part. Header rules are here, because they decide which
+column a value belongs to.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyarrow import csv
+
+from datamart.errors import FileRejected
+from datamart.records import Block, Positions, fields_of, read_blocks
+from datamart.tables import Table
+
+COLUMN_COUNT = "column_count"
+UNCLOSED_QUOTE = "unclosed_quote"
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """A record that fits no columns."""
+
+    line: int
+    raw: bytes
+    reason: str
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows in file order: ``columns[name][i]`` is row i's raw value, ``index[i]`` its record in ``block``."""
+
+    block: Block
+    index: Positions
+    columns: dict[str, pa.BinaryArray]
+    ragged: list[Ragged]
+
+    @property
+    def lines(self) -> Positions:
+        """The first physical line of each row."""
+        return self.block.lines[self.index]
+
+    def raw(self, row: int) -> bytes:
+        """Row ``row`` as it stands in the file."""
+        return self.block.raw(int(self.index[row]))
+
+
+@dataclass
+class Layout:
+    """Which field of a record is which column; ``extra`` holds the ``_`` columns a rejects file brings back."""
+
+    names: tuple[str, ...]
+    header: bool = False
+    header_fields: list[str] = field(default_factory=list)
+
+
+class Reader:
+    """Reads one file for one table; after the last chunk ``rows`` and ``blank`` hold the reader's own counts."""
+
+    def __init__(self, stream: BinaryIO, table: Table, chunk_bytes: int) -> None:
+        self._blocks = read_blocks(stream, chunk_bytes)
+        self._table = table
+        self.rows = 0
+        self.blank = 0
+        self.layout: Layout | None = None
+
+    def __iter__(self) -> Iterator[Chunk]:
+        """Yield the file's rows.
+
+        Raises:
+            FileRejected: ``empty``, ``header_only``, ``wrong_header`` or ``record_too_long``.
+        """
+        for block in self._blocks:
+            self.blank += block.blank
+            first = 0
+            if len(block.starts) and self.layout is None:
+                self.layout = layout_of(block, self._table)
+                first = int(self.layout.header)
+            if self.layout is not None and len(block.starts) > first:
+                self.rows += len(block.starts) - first
+                yield _chunk(block, first, self.layout, self._table)
+        if self.layout is None:
+            raise FileRejected("empty", "The file is empty. Send it again with at least one row.")
+        if not self.rows:
+            raise FileRejected(
+                "header_only", "The file has a header and no rows. Send it with at least one row."
+            )
+
+
+def layout_of(block: Block, table: Table) -> Layout:
+    """The order of columns: by a header when the first record is one, else the table's own.
+
+    Raises:
+        FileRejected: ``wrong_header``, when the first record names some columns but not exactly the table's.
+    """
+    plain = Layout(table.names)
+    if block.unclosed and len(block.starts) == 1:
+        return plain
+    values = fields_of(block.raw(0))
+    names = [value.decode("utf-8", "replace").lower() for value in values]
+    own = [name for name in names if not name.startswith("_")]
+    if not set(own) & set(table.names) and len(own) == len(names):
+        return plain
+    if sorted(own) == sorted(table.names) and len(set(names)) == len(names):
+        return Layout(tuple(names), header=True, header_fields=names)
+    missing = [name for name in table.names if name not in own]
+    unknown = sum(1 for name in own if name not in table.names)
+    doubled = len(names) != len(set(names))
+    problems = [f"missing: {', '.join(missing)}"] if missing else []
+    problems += [f"{unknown} unknown"] if unknown else []
+    problems += ["a column twice"] if doubled else []
+    raise FileRejected(
+        "wrong_header",
+        f"The first line looks like a header of {table.name} but is not ({'; '.join(problems)}). Use exactly "
+        f"{', '.join(table.names)} in any order, or no header.",
+    )
+
+
+def _chunk(block: Block, first: int, layout: Layout, table: Table) -> Chunk:
+    count = len(block.starts)
+    usable = np.ones(count, np.bool_)
+    usable[:first] = False
+    rewritten: dict[int, bytes] = {}
+    ragged: dict[int, str] = {}
+    width = len(layout.names)
+    irregular = _irregular(block, width)
+    if block.unclosed:
+        irregular[-1] = True
+    for row in np.flatnonzero(irregular & usable).tolist():
+        if block.unclosed and row == count - 1:
+            ragged[row] = UNCLOSED_QUOTE
+            continue
+        values = fields_of(block.raw(row))
+        if len(values) != width:
+            ragged[row] = COLUMN_COUNT
+        else:
+            rewritten[row] = b",".join(b'"' + value.replace(b'"', b'""') + b'"' for value in values)
+    usable[list(ragged)] = False
+    index = np.flatnonzero(usable)
+    text = _text(block, first, rewritten, ragged)
+    columns = _parse(text, layout, table) if len(index) else _no_rows(table)
+    parsed = len(columns[table.key])
+    if parsed != len(index):
+        raise AssertionError(f"reader of {table.name}: {len(index)} records became {parsed} rows")
+    left = [Ragged(int(block.lines[row]), block.raw(row), reason) for row, reason in sorted(ragged.items())]
+    return Chunk(block, index, columns, left)
+
+
+def _irregular(block: Block, width: int) -> npt.NDArray[np.bool_]:
+    """Records that the column parser must not see as they are: quoted, ragged, or with a lone CR."""
+    array = np.frombuffer(block.data, np.uint8)
+    commas = np.flatnonzero(array == ord(","))
+    counts = np.searchsorted(commas, block.ends) - np.searchsorted(commas, block.starts)
+    irregular: npt.NDArray[np.bool_] = block.quoted | (counts != width - 1)
+    returns = np.flatnonzero(array == ord("\r"))
+    if len(returns):
+        inside = np.searchsorted(returns, block.ends) > np.searchsorted(returns, block.starts)
+        irregular |= inside
+    return irregular
+
+
+def _text(block: Block, first: int, rewritten: dict[int, bytes], ragged: dict[int, str]) -> bytes:
+    """The block's bytes with irregular records rewritten or left out, and without what is before ``first``."""
+    begin = int(block.starts[first])
+    if not rewritten and not ragged:
+        return block.data[begin : int(block.ends[-1])] + b"\n"
+    pieces: list[bytes] = []
+    for row in sorted({*rewritten, *ragged}):
+        pieces.append(block.data[begin : int(block.starts[row])])
+        if row in rewritten:
+            pieces += [rewritten[row], b"\n"]
+        begin = int(block.starts[row + 1]) if row + 1 < len(block.starts) else len(block.data)
+    last = int(block.ends[-1])
+    if begin < last:
+        pieces += [block.data[begin:last], b"\n"]
+    return b"".join(pieces)
+
+
+def _parse(text: bytes, layout: Layout, table: Table) -> dict[str, pa.BinaryArray]:
+    parsed = csv.read_csv(
+        io.BytesIO(text),
+        read_options=csv.ReadOptions(
+            column_names=list(layout.names), use_threads=False, block_size=max(len(text) + 1, 1024)
+        ),
+        parse_options=csv.ParseOptions(newlines_in_values=True),
+        convert_options=csv.ConvertOptions(
+            column_types=dict.fromkeys(layout.names, pa.binary()),
+            include_columns=list(table.names),
+            null_values=[],
+            strings_can_be_null=False,
+        ),
+    )
+    return {name: parsed.column(name).combine_chunks() for name in table.names}
+
+
+def _no_rows(table: Table) -> dict[str, pa.BinaryArray]:
+    return {name: pa.array([], pa.binary()) for name in table.names}

@@ -1,0 +1,22 @@
+"""Which table a file is for: decided by its name alone. Contents are judged elsewhere."""
+
+from __future__ import annotations
+
+from datamart.tables import TABLES, Table
+
+
+def table_for(name: str, tables: tuple[Table, ...] = TABLES) -> Table | None:
+    """The table that a file of this name (or S3 key) loads, or None when the name fits no table.
+
+    The name starts with the table's name, not followed by a letter, and ends in ``.csv``; case does not
+    matter. The longest table name wins, so that a table ``jobs_old`` is not taken for ``jobs``.
+    """
+    base = name.rsplit("/", 1)[-1].lower()
+    if not base.endswith(".csv"):
+        return None
+    fitting = [
+        table
+        for table in tables
+        if base.startswith(table.name) and not base[len(table.name) : len(table.name) + 1].isalpha()
+    ]
+    return max(fitting, key=lambda table: len(table.name), default=None)

@@ -1,0 +1,220 @@
+"""pandera decides which rows are good: the schemas of a table, and their findings as the project's own report.
+
+Two schemas judge each row: the first its raw values, the second - for rows that passed - what only typed
+values can tell (an id seen before, an unknown reference). All reasons are kept, whatever their number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pandera.pandas as pandera
+import pyarrow as pa
+
+from datamart import rules
+from datamart.reader import Chunk
+from datamart.rules import Mask
+from datamart.tables import Table, Type
+
+RAW = pd.ArrowDtype(pa.binary())
+UNKNOWN_REFERENCE = "unknown_reference"
+
+_TYPE_RULES: dict[Type, dict[str, Callable[[pa.BinaryArray], Mask]]] = {
+    Type.INTEGER: {rules.NOT_AN_INTEGER: rules.is_integer, rules.OUT_OF_RANGE: rules.in_range},
+    Type.TEXT: {rules.TOO_LONG: rules.fits_text},
+    Type.DATETIME: {rules.NOT_A_DATETIME: rules.is_datetime},
+}
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a row was rejected: a code and the column it is about (empty: the record as a whole)."""
+
+    column: str
+    code: str
+
+    def __str__(self) -> str:
+        return f"{self.column}:{self.code}" if self.column else self.code
+
+
+@dataclass(frozen=True)
+class Reject:
+    """One rejected record, verbatim, with the number of its first physical line and all its reasons."""
+
+    line: int
+    raw: bytes
+    reasons: tuple[Reason, ...]
+    fits_columns: bool
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What became of one chunk: accepted rows in file order, rejects in line order, warnings by column."""
+
+    accepted: pa.RecordBatch
+    rejects: list[Reject]
+    warnings: dict[str, int] = field(default_factory=dict)
+
+
+@lru_cache(maxsize=64)
+def raw_schema(table: Table) -> pandera.DataFrameSchema:
+    """The pandera schema of a table's raw values; built once per process, as building is slow."""
+    return pandera.DataFrameSchema(
+        {column.name: pandera.Column(RAW, _checks(column.type), nullable=False) for column in table.columns},
+        strict=True,
+        ordered=True,
+    )
+
+
+def _checks(kind: Type) -> list[pandera.Check]:
+    wanted = {rules.MISSING: rules.present, rules.BAD_ENCODING: rules.decodable, **_TYPE_RULES[kind]}
+    return [_check(code, rule) for code, rule in wanted.items()]
+
+
+def _check(code: str, rule: Callable[[pa.BinaryArray], Mask]) -> pandera.Check:
+    def passes(values: pd.Series) -> pd.Series:
+        return pd.Series(rule(_arrow(values)), index=values.index)
+
+    return pandera.Check(passes, name=code, error=code, ignore_na=False)
+
+
+def _arrow(values: pd.Series) -> pa.BinaryArray:
+    column = pa.chunked_array(values.array.__arrow_array__())
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+class Validator:
+    """Judges the chunks of one file in order; it remembers the ids that were accepted.
+
+    ``known`` maps a referring column to the ids that exist; with ``reject_unknown`` a value that is not among
+    them is a reason, otherwise it is counted as a warning where ``known`` has the column.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        known: Mapping[str, npt.NDArray[np.int64]] | None = None,
+        *,
+        reject_unknown: bool = False,
+    ) -> None:
+        self._table = table
+        self._known = {name: np.sort(ids) for name, ids in (known or {}).items()}
+        self._reject_unknown = reject_unknown
+        self._seen = rules.FirstSeen()
+        self._keys = self._key_schema()
+
+    def judge(self, chunk: Chunk) -> Judged:
+        """Accept or reject every record of ``chunk``."""
+        count = len(chunk.index)
+        reasons: dict[int, list[Reason]] = {}
+        frame = pd.DataFrame(
+            {
+                name: pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([values])))
+                for name, values in chunk.columns.items()
+            }
+        )
+        _collect(_failures(raw_schema(self._table), frame), reasons)
+        good = np.ones(count, np.bool_)
+        good[list(reasons)] = False
+        rows = np.flatnonzero(good)
+        batch = self._typed(chunk, good)
+        batch, warnings = self._judge_typed(batch, rows, reasons)
+        return Judged(batch, list(self._rejects(chunk, reasons)), warnings)
+
+    def _judge_typed(
+        self, batch: pa.RecordBatch, rows: npt.NDArray[np.int64], reasons: dict[int, list[Reason]]
+    ) -> tuple[pa.RecordBatch, dict[str, int]]:
+        late: dict[int, list[Reason]] = {}
+        warnings: dict[str, int] = {}
+        for name, ids in self._known.items():
+            unknown = ~np.isin(batch.column(name).to_numpy(), ids)
+            if self._reject_unknown:
+                for place in np.flatnonzero(unknown).tolist():
+                    late.setdefault(place, []).append(Reason(name, UNKNOWN_REFERENCE))
+            elif unknown.any():
+                warnings[name] = int(np.count_nonzero(unknown))
+        keep = np.ones(batch.num_rows, np.bool_)
+        keep[list(late)] = False
+        places = np.flatnonzero(keep)
+        keys = pd.DataFrame(
+            {self._table.key: batch.column(self._table.key).to_numpy()[keep].astype(np.int64)}
+        )
+        doubled: dict[int, list[Reason]] = {}
+        _collect(_failures(self._keys, keys), doubled)
+        late.update({int(places[place]): found for place, found in doubled.items()})
+        if not late:
+            return batch, warnings
+        keep[list(late)] = False
+        reasons.update({int(rows[place]): found for place, found in late.items()})
+        return batch.filter(pa.array(keep)), warnings
+
+    def _key_schema(self) -> pandera.DataFrameSchema:
+        def fresh(keys: pd.Series) -> pd.Series:
+            return pd.Series(self._seen.fresh(keys.to_numpy()), index=keys.index)
+
+        check = pandera.Check(fresh, name=rules.DUPLICATE_ID, error=rules.DUPLICATE_ID)
+        return pandera.DataFrameSchema({self._table.key: pandera.Column("int64", [check])})
+
+    def _typed(self, chunk: Chunk, good: Mask) -> pa.RecordBatch:
+        keep = None if good.all() else pa.array(good)
+        arrays = []
+        for column in self._table.columns:
+            values = chunk.columns[column.name]
+            values = values if keep is None else values.filter(keep)
+            if column.type is Type.INTEGER:
+                arrays.append(pa.array(rules.integers(values).astype(np.int32)))
+            elif column.type is Type.DATETIME:
+                arrays.append(pa.array(rules.moments(values)).view(column.type.arrow))
+            else:
+                arrays.append(values.cast(column.type.arrow))
+        return pa.RecordBatch.from_arrays(arrays, schema=self._table.arrow_schema)
+
+    def _rejects(self, chunk: Chunk, reasons: dict[int, list[Reason]]) -> Iterator[Reject]:
+        order = {column.name: place for place, column in enumerate(self._table.columns)}
+        found = [
+            Reject(
+                int(chunk.lines[row]),
+                chunk.raw(row),
+                tuple(sorted(_without_consequences(why), key=lambda r: (order.get(r.column, -1), r.code))),
+                fits_columns=True,
+            )
+            for row, why in reasons.items()
+        ]
+        found += [Reject(r.line, r.raw, (Reason("", r.reason),), fits_columns=False) for r in chunk.ragged]
+        yield from sorted(found, key=lambda reject: reject.line)
+
+
+def _without_consequences(reasons: list[Reason]) -> list[Reason]:
+    """A value that is not text at all is only that: what its bytes also fail is no news."""
+    garbled = {reason.column for reason in reasons if reason.code == rules.BAD_ENCODING}
+    return [r for r in reasons if r.column not in garbled or r.code == rules.BAD_ENCODING]
+
+
+def _failures(schema: pandera.DataFrameSchema, frame: pd.DataFrame) -> Iterator[tuple[Reason, Mask]]:
+    """Every failed check of a lazy validation with the rows it failed for.
+
+    The masks are the checks' own outputs: the report that pandera condenses from them may leave rows out.
+    """
+    if not len(frame):
+        return
+    try:
+        schema.validate(frame, lazy=True)
+    except pandera.errors.SchemaErrors as found:
+        for error in found.schema_errors:
+            if error.check_output is None or not isinstance(error.check, pandera.Check):
+                raise
+            yield (
+                Reason(str(error.schema.name), str(error.check.name)),
+                ~error.check_output.to_numpy(np.bool_),
+            )
+
+
+def _collect(failures: Iterator[tuple[Reason, Mask]], reasons: dict[int, list[Reason]]) -> None:
+    for reason, failed in failures:
+        for row in np.flatnonzero(failed).tolist():
+            reasons.setdefault(row, []).append(reason)

@@ -1,0 +1,107 @@
+"""The validator and the independent judge agree row by row and reason by reason, whatever the chunk size."""
+
+from __future__ import annotations
+
+import io
+from datetime import datetime
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from datamart.errors import FileRejected
+from datamart.reader import Reader
+from datamart.tables import TABLES, table_named
+from datamart.validation import Validator
+from tests.oracle import rules as oracle
+
+NASTY = [
+    b"", b"1", b"007", b"2147483647", b"2147483648", b"99999999999999999999", b"000000000000000000001", b"+1", b" 1",
+    b"1 ", b"-1", b"1_8", b"0x1", b"1.0", "\u0661".encode(), b"NA", b"null", b"\x00", b"1\x00", b"\xff", b"\xc0\xaf",
+    b"\xed\xa0\x80", "José".encode(), b"Jos\xe9", b"a" * 256, b"a" * 257, "é".encode() * 128, "é".encode() * 129,
+    b"2021-02-28T00:00:00Z", b"2021-02-29T00:00:00Z", b"2020-02-29T23:59:59Z", b"1900-02-29T00:00:00Z",
+    b"2021-02-30T00:00:00Z", b"2021-2-8T00:00:00Z", b"2021-01-01T24:00:00Z", b"2021-01-01T23:59:60Z",
+    b"2021-01-01t00:00:00z", b"2021-01-01T00:00:00", b"2021-01-01T00:00:00+00:00", b"2021-01-01T00:00:00.5Z",
+    b"0000-01-01T00:00:00Z", b"0001-01-01T00:00:00Z", b"9999-12-31T23:59:59Z", b"2021-13-01T00:00:00Z",
+    b"2021-00-10T00:00:00Z", b"2021-04-31T00:00:00Z", b"2021-01-01T00:00:00Z\n", b"2021-01-01T00:60:00Z",
+    b'"', b'""', b'a"b', b'"a""b"', b'"x"y', b'"x"y"z', b'"a,b"', b'"a\nb"', b'"a\r\nb"', b"a\rb", b"\r", b'"a',
+    b"id", b"department", b"_line", b"name", b"ID",
+]  # fmt: skip
+value = st.one_of(st.sampled_from(NASTY), st.integers(0, 40).map(lambda n: b"%d" % n), st.binary(max_size=6))
+good = st.builds(
+    lambda n, m: b"%d,Ann %d,2021-%02d-07T10:00:00Z,%d,%d" % (n, n, m, n, n),
+    st.integers(0, 60),
+    st.integers(1, 12),
+)
+record = st.one_of(
+    good, st.lists(value, min_size=5, max_size=5).map(b",".join), st.lists(value, max_size=7).map(b",".join)
+)
+line = st.tuples(record, st.sampled_from([b"\n", b"\r\n", b"\n\n", b"\r\n\r\n"])).map(b"".join)
+start = st.sampled_from(
+    [b"", b"", b"", b"\xef\xbb\xbf", b"id,name,datetime,department_id,job_id\r\n", b"_line,JOB_id,department_id,datetime,name,Id\n",
+     b"id,name\n", b"_x\n", b"\n\n"]
+)  # fmt: skip
+files = st.tuples(
+    start, st.lists(line, max_size=12).map(b"".join), st.sampled_from([b"", b"9,Bo,2021-01-01T00:00:00Z,1,1"])
+).map(b"".join)
+
+
+def ours(table: str, data: bytes, chunk_bytes: int) -> tuple[list, list, int, int, str | None]:
+    found = table_named(table)
+    reader = Reader(io.BytesIO(data), found, chunk_bytes)
+    validator = Validator(found)
+    accepted, rejected = [], []
+    try:
+        for chunk in reader:
+            judged = validator.judge(chunk)
+            accepted += [tuple(row.values()) for row in judged.accepted.to_pylist()]
+            rejected += [
+                (r.line, r.raw, frozenset((x.column, x.code) for x in r.reasons)) for r in judged.rejects
+            ]
+    except FileRejected as error:
+        return [], [], 0, 0, error.code
+    reason = None if accepted else "all_rows_bad"
+    return accepted, rejected, reader.rows, reader.blank, reason
+
+
+def theirs(table: str, data: bytes) -> tuple[list, list, int, int, str | None]:
+    verdict = oracle.judge(table, data)
+    rows = [
+        tuple(v.replace(tzinfo=None) if isinstance(v, datetime) else v for v in row)
+        for row in verdict.accepted
+    ]
+    rejected = [(r.line, r.raw, r.reasons) for r in verdict.rejected]
+    if verdict.file_reason not in (None, "all_rows_bad"):
+        return [], [], 0, 0, verdict.file_reason
+    return rows, rejected, verdict.rows_read, verdict.blank_lines, verdict.file_reason
+
+
+@settings(
+    max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+@given(files, st.sampled_from([1, 2, 3, 7, 31, 64, 1000, 1 << 20]))
+@example(b'1,"a\n', 1)
+@example(b'1,"a""b,2021-01-01T00:00:00Z,1,1\n2,x,2021-01-01T00:00:00Z,1,1', 1000)
+@example(b'1,"a\r\nb",2021-01-01T00:00:00Z,1,1\r\n1,a\rb,2021-01-01T00:00:00Z,1,1\r\n', 5)
+def test_agreement(data: bytes, chunk_bytes: int) -> None:
+    assert ours("hired_employees", data, chunk_bytes) == theirs("hired_employees", data)
+
+
+@pytest.mark.parametrize("table", [table.name for table in TABLES])
+@pytest.mark.parametrize("value", NASTY)
+def test_every_trap_in_every_column(table: str, value: bytes) -> None:
+    plain = {"integer": b"5", "text": b"x", "datetime": b"2021-01-01T00:00:00Z"}
+    kinds = [column.type.value for column in table_named(table).columns]
+    rows = [b"1," + b",".join(plain[kind] for kind in kinds[1:])]
+    for place in range(len(kinds)):
+        cells = [plain[kind] for kind in kinds]
+        cells[place] = value
+        rows.append(b",".join(cells))
+    data = b"\n".join(rows) + b"\n"
+    assert ours(table, data, 1 << 20) == theirs(table, data)
+
+
+def test_a_record_over_one_mebibyte_rejects_the_file() -> None:
+    data = b"1,a\n2," + b"x" * (1 << 20) + b"\n3,c\n"
+    for chunk_bytes in (100, 1 << 22):
+        assert ours("jobs", data, chunk_bytes)[4] == theirs("jobs", data)[4] == "record_too_long"
