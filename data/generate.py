@@ -232,8 +232,8 @@ def sample_hires() -> str:
     # The first ten rows stay good: a first look at the file shows hires, and duplicates repeat their ids.
     chosen = dice.some_of(range(10, SAMPLE_ROWS), len(variants) + ORPHANS)
     bad = dict(zip(chosen, variants, strict=False))
-    for place in chosen[len(variants) :]:
-        unknown = {"department_id": "99"} if place % 2 else {"job_id": "999"}
+    for turn, place in enumerate(chosen[len(variants) :]):
+        unknown = {"department_id": "99"} if turn % 2 else {"job_id": "999"}
         hires[place] = hires[place]._replace(**unknown)
     return "".join(
         bad[place](hire, hires[dice.below(10)].id) if place in bad else line(hire)
