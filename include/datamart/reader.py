@@ -89,9 +89,7 @@ class Reader:
         if self.layout is None:
             raise FileRejected("empty", "The file is empty. Send it again with at least one row.")
         if not self.rows:
-            raise FileRejected(
-                "header_only", "The file has a header and no rows. Send it with at least one row."
-            )
+            raise FileRejected("header_only", "The file has a header and no rows. Send it with at least one row.")
 
 
 def layout_of(block: Block, table: Table) -> Layout:

@@ -131,9 +131,7 @@ def _exists(
 def _moment_parts(values: pa.BinaryArray) -> tuple[npt.NDArray[np.int64], ...]:
     """Year, month, day, hour, minute, second of values of exactly twenty bytes."""
     packed = values.cast(pa.binary(_MOMENT_BYTES))
-    buffer = np.frombuffer(
-        packed.buffers()[1], np.uint8, len(packed) * _MOMENT_BYTES, packed.offset * _MOMENT_BYTES
-    )
+    buffer = np.frombuffer(packed.buffers()[1], np.uint8, len(packed) * _MOMENT_BYTES, packed.offset * _MOMENT_BYTES)
     digits = (buffer.reshape(-1, _MOMENT_BYTES) - np.uint8(ord("0"))).astype(np.int64)
 
     def number(*places: int) -> npt.NDArray[np.int64]:

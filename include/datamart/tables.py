@@ -77,9 +77,7 @@ class Table:
     @property
     def arrow_schema(self) -> pa.Schema:
         """The schema of accepted rows."""
-        return pa.schema(
-            [pa.field(column.name, column.type.arrow, nullable=False) for column in self.columns]
-        )
+        return pa.schema([pa.field(column.name, column.type.arrow, nullable=False) for column in self.columns])
 
 
 TABLES: tuple[Table, ...] = (

@@ -141,9 +141,7 @@ class Validator:
         keep = np.ones(batch.num_rows, np.bool_)
         keep[list(late)] = False
         places = np.flatnonzero(keep)
-        keys = pd.DataFrame(
-            {self._table.key: batch.column(self._table.key).to_numpy()[keep].astype(np.int64)}
-        )
+        keys = pd.DataFrame({self._table.key: batch.column(self._table.key).to_numpy()[keep].astype(np.int64)})
         doubled: dict[int, list[Reason]] = {}
         _collect(_failures(self._keys, keys), doubled)
         late.update({int(places[place]): found for place, found in doubled.items()})
@@ -176,9 +174,10 @@ class Validator:
 
     def _rejects(self, chunk: Chunk, reasons: dict[int, list[Reason]]) -> Iterator[Reject]:
         order = {column.name: place for place, column in enumerate(self._table.columns)}
+        lines = chunk.lines
         found = [
             Reject(
-                int(chunk.lines[row]),
+                int(lines[row]),
                 chunk.raw(row),
                 tuple(sorted(_without_consequences(why), key=lambda r: (order.get(r.column, -1), r.code))),
                 fits_columns=True,

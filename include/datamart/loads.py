@@ -1,0 +1,97 @@
+"""What is known of one load: its identity, its verdict and its counts, as values.
+
+Reading files and talking to the warehouse happen elsewhere (``load``, ``warehouse``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """What became of a file."""
+
+    LOADED = "loaded"
+    DUPLICATE = "duplicate"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    DRY_RUN = "dry_run"
+
+
+class Mode(StrEnum):
+    """How a file meets the rows that are there."""
+
+    UPSERT = "upsert"
+    REPLACE = "replace"
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One object as it was listed: a new version or ETag is another arrival, the same is the same for ever."""
+
+    bucket: str
+    key: str
+    etag: str
+    last_modified: datetime
+    size: int
+    version_id: str | None = None
+
+    @property
+    def version(self) -> str:
+        """The version id where the bucket keeps versions, else ETag and last-modified."""
+        return self.version_id or f"{self.etag}@{self.last_modified.isoformat()}"
+
+    @property
+    def load_id(self) -> int:
+        """A positive 63-bit number derived from bucket, key and version; equal for every retry."""
+        text = "\0".join((self.bucket, self.key, self.version))
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1 or 1
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows of one load, each number from a count of its own."""
+
+    read: int = 0
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+    removed: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        """Every row read is accounted for."""
+        return self.read == self.inserted + self.updated + self.unchanged + self.rejected
+
+    @property
+    def changed(self) -> bool:
+        """The load left the table other than it was."""
+        return bool(self.inserted or self.updated or self.removed)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The answer for one file; the ledger's row and the Dag's result alike."""
+
+    load_id: int
+    table: str | None
+    key: str
+    verdict: Verdict
+    counts: Counts = field(default_factory=Counts)
+    code: str | None = None
+    message: str = ""
+    warnings: dict[str, int] = field(default_factory=dict)
+    blank_lines: int = 0
+    sha256: str | None = None
+    duplicate_of: int | None = None
+    repairs: int | None = None
+    commit_seq: int | None = None
+
+    @property
+    def changed(self) -> bool:
+        """Rows of the table are other than before."""
+        return self.verdict is Verdict.LOADED and self.counts.changed

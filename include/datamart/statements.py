@@ -1,0 +1,47 @@
+"""SQL as files: finds a statement by its name, the dialect's own before the common one, and fills in identifiers.
+
+Values never pass through here: they are bound by the driver. Identifiers come from the data dictionary, which
+allows only ``a-z``, ``0-9`` and ``_``.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from datamart.errors import ConfigurationError
+from datamart.tables import Table
+
+SQL = Path(__file__).resolve().parents[2] / "sql"
+
+
+@lru_cache(maxsize=256)
+def statement(dialect: str, name: str) -> str:
+    """The text of ``sql/<dialect>/<name>.sql`` or else of ``sql/common/<name>.sql``."""
+    for folder in (dialect, "common"):
+        path = SQL / folder / f"{name}.sql"
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
+    raise ConfigurationError(f"There is no statement '{name}' for {dialect} under {SQL.name}/.")
+
+
+def table_names(table: Table, staging: str) -> dict[str, str]:
+    """What the statements about one table and its staging call things; all made from dictionary names."""
+    values = [name for name in table.names if name != table.key]
+
+    def differs(target: str) -> str:
+        return " OR ".join(f"{target}.{name} <> staging.{name}" for name in values) or "1 = 0"
+
+    return {
+        "target": f"public.{table.name}",
+        "history": f"{table.name}_history",
+        "staging": staging,
+        "key": table.key,
+        "columns": ", ".join(table.names),
+        "target_columns": ", ".join(f"target.{name}" for name in table.names),
+        "staging_columns": ", ".join(f"staging.{name}" for name in table.names),
+        "assignments": ", ".join(f"{name} = staging.{name}" for name in values) or f"{table.key} = staging.{table.key}",
+        "differs": differs("target"),
+        "target_differs": differs(f"public.{table.name}"),
+        "definitions": ",\n    ".join(f"{column.name} {column.type.sql} NOT NULL" for column in table.columns),
+    }

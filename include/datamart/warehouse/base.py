@@ -1,0 +1,196 @@
+"""A warehouse as the rest of the project sees it: staging, one transaction, merge, history, ledger.
+
+The common subset of SQL is here and in ``sql/common``; a dialect overrides what differs and nothing else asks
+which dialect it is. Driver errors become ``TerminalFault`` or ``TransientFault`` where they enter.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from datamart.errors import BalanceError
+from datamart.loads import Arrival, Counts, Mode, Outcome, Verdict
+from datamart.statements import statement, table_names
+from datamart.tables import Table
+from datamart.validation import Reject
+
+_LEDGER = (
+    "load_id", "table_name", "sha256", "source_key", "verdict", "code", "message", "rows_read", "rows_inserted",
+    "rows_updated", "rows_unchanged", "rows_rejected", "rows_removed", "blank_lines", "warnings", "repairs",
+    "duplicate_of", "commit_seq",
+)  # fmt: skip
+
+
+class Warehouse(ABC):
+    """One connection. Temporary staging lives as long as it does; ``transaction`` is the unit of truth."""
+
+    dialect: str
+
+    @abstractmethod
+    def execute(self, text: str, values: Mapping[str, object] | None = None) -> int:
+        """Run a statement with bound values; rows affected."""
+
+    @abstractmethod
+    def query(self, text: str, values: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:
+        """All rows of a query with bound values."""
+
+    @abstractmethod
+    def transaction(self) -> Any:
+        """A context manager: commits at its end, rolls back on any error."""
+
+    @abstractmethod
+    def stage(self, table: Table, staging: str, batches: Iterable[pa.RecordBatch]) -> None:
+        """Create temporary table ``staging`` and copy ``batches`` into it."""
+
+    @abstractmethod
+    def copy_rejects(self, load_id: int, rejects: Iterable[Reject]) -> None:
+        """Add rejected rows to ``ops.rejected_rows`` within the open transaction."""
+
+    @abstractmethod
+    def lock(self, table: Table) -> tuple[int, int]:
+        """Take the table's lock for this transaction; its commit number and that of its last change."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the connection; temporary tables go with it."""
+
+    def sql(self, name: str, **names: str) -> str:
+        """The dialect's statement ``name`` with identifiers filled in."""
+        return statement(self.dialect, name).format(**names)
+
+    def drop_staging(self, staging: str) -> None:
+        """Remove a temporary table."""
+        self.execute(f"DROP TABLE IF EXISTS {staging}")
+
+    def keys_of(self, table: Table) -> npt.NDArray[np.int64]:
+        """All keys of a table."""
+        rows = self.query(f"SELECT {table.key} FROM public.{table.name}")  # noqa: S608
+        return np.array([row[0] for row in rows], np.int64)
+
+    def find_load(self, load_id: int) -> Outcome | None:
+        """The ledger's answer for a load that was done before."""
+        found = self.query(
+            f"SELECT {', '.join(_LEDGER)} FROM ops.loads WHERE load_id = %(load_id)s",  # noqa: S608
+            {"load_id": load_id},
+        )
+        return _outcome(found[0]) if found else None
+
+    def first_load_of_content(self, table: Table, sha256: str) -> tuple[int, int] | None:
+        """Load id and newest commit number of loads of the same bytes, or None."""
+        found = self.query(
+            "SELECT load_id, commit_seq FROM ops.loads WHERE sha256 = %(sha256)s AND table_name = %(table)s"
+            " AND verdict = 'loaded' ORDER BY commit_seq",
+            {"sha256": sha256, "table": table.name},
+        )
+        return (int(found[0][0]), int(found[-1][1])) if found else None
+
+    def merge(self, table: Table, staging: str, load_id: int, commit_seq: int) -> Counts:
+        """Upsert ``staging`` into the table; replaced rows go to the history. Needs the lock.
+
+        Raises:
+            BalanceError: staged rows are neither inserted nor matched exactly once.
+        """
+        names = table_names(table, staging)
+        values = {"load_id": load_id, "commit_seq": commit_seq}
+        staged = self.query(f"SELECT COUNT(*) FROM {staging}")[0][0]  # noqa: S608
+        matched = self.query(self.sql("merge_matched", **names))[0][0]
+        kept = self.execute(self.sql("merge_history", **names), values)
+        updated = self.execute(self.sql("merge_update", **names), values)
+        inserted = self.execute(self.sql("merge_insert", **names), values)
+        if staged != matched + inserted or kept != updated:
+            raise BalanceError(
+                f"{table.name}, load {load_id}: {staged} staged rows, but {matched} matched and {inserted} inserted; "
+                f"{updated} updated and {kept} kept in the history. Nothing was committed."
+            )
+        return Counts(inserted=inserted, updated=updated, unchanged=matched - updated)
+
+    def remove_absent(self, table: Table, staging: str, load_id: int, commit_seq: int) -> int:
+        """Take rows whose key is not in ``staging`` to the history; how many. Needs the lock.
+
+        Raises:
+            BalanceError: rows removed and rows kept in the history differ.
+        """
+        names = table_names(table, staging)
+        kept = self.execute(self.sql("replace_history", **names), {"load_id": load_id, "commit_seq": commit_seq})
+        removed = self.execute(self.sql("replace_delete", **names))
+        if kept != removed:
+            raise BalanceError(f"{table.name}, load {load_id}: {removed} rows removed, {kept} kept in the history.")
+        return removed
+
+    def rejected_count(self, load_id: int) -> int:
+        """Rows that the ledger's table of rejects holds for a load."""
+        found = self.query("SELECT COUNT(*) FROM ops.rejected_rows WHERE load_id = %(load_id)s", {"load_id": load_id})
+        return int(found[0][0])
+
+    def set_sequence(self, table: Table, commit_seq: int, changed_seq: int) -> None:
+        """Write the table's numbers back. Needs the lock."""
+        self.execute(
+            "UPDATE ops.tables SET commit_seq = %(commit_seq)s, changed_seq = %(changed_seq)s"
+            " WHERE table_name = %(table)s",
+            {"table": table.name, "commit_seq": commit_seq, "changed_seq": changed_seq},
+        )
+
+    def record(self, outcome: Outcome, arrival: Arrival, mode: Mode, run: Mapping[str, str], times: Times) -> None:
+        """Add the load to the ledger within the open transaction."""
+        counts = outcome.counts
+        row: dict[str, object] = {
+            "load_id": outcome.load_id, "table_name": outcome.table, "source_bucket": arrival.bucket,
+            "source_key": arrival.key, "source_version": arrival.version, "sha256": outcome.sha256,
+            "bytes": arrival.size, "mode": mode.value, "verdict": outcome.verdict.value, "code": outcome.code,
+            "message": outcome.message[:4096], "rows_read": counts.read, "rows_inserted": counts.inserted,
+            "rows_updated": counts.updated, "rows_unchanged": counts.unchanged, "rows_rejected": counts.rejected,
+            "rows_removed": counts.removed, "blank_lines": outcome.blank_lines,
+            "warnings": json.dumps(outcome.warnings), "started_at": times[0], "finished_at": times[1],
+            "dag_id": run.get("dag_id"), "run_id": run.get("run_id"), "repairs": outcome.repairs,
+            "duplicate_of": outcome.duplicate_of, "commit_seq": outcome.commit_seq,
+        }  # fmt: skip
+        columns = {"columns": ", ".join(row), "values": ", ".join(f"%({name})s" for name in row)}
+        self.execute(self.sql("insert_load", **columns), row)
+
+
+Times = tuple[datetime, datetime]
+
+
+def _outcome(row: tuple[Any, ...]) -> Outcome:
+    found = dict(zip(_LEDGER, row, strict=True))
+    return Outcome(
+        load_id=found["load_id"],
+        table=found["table_name"],
+        key=found["source_key"],
+        verdict=Verdict(found["verdict"]),
+        counts=Counts(
+            found["rows_read"], found["rows_inserted"], found["rows_updated"], found["rows_unchanged"],
+            found["rows_rejected"], found["rows_removed"],
+        ),
+        code=found["code"],
+        message=found["message"] or "",
+        warnings=json.loads(found["warnings"]),
+        blank_lines=found["blank_lines"],
+        sha256=found["sha256"],
+        duplicate_of=found["duplicate_of"],
+        repairs=found["repairs"],
+        commit_seq=found["commit_seq"],
+    )  # fmt: skip
+
+
+def balanced(outcome: Outcome) -> Outcome:
+    """The outcome, when its counts add up.
+
+    Raises:
+        BalanceError: rows read are not rows inserted, updated, unchanged and rejected.
+    """
+    c = outcome.counts
+    if not c.balanced:
+        raise BalanceError(
+            f"{outcome.key}: {c.read} rows read, but {c.inserted} inserted, {c.updated} updated, {c.unchanged} "
+            f"unchanged and {c.rejected} rejected. Nothing was committed."
+        )
+    return outcome

@@ -1,0 +1,2 @@
+INSERT INTO ops.loads ({columns})
+VALUES ({values})

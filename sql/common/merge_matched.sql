@@ -1,0 +1,3 @@
+SELECT COUNT(*)
+FROM {staging} AS staging
+INNER JOIN {target} AS target ON staging.{key} = target.{key}

@@ -1,0 +1,11 @@
+SELECT
+    department,
+    job,
+    q1,
+    q2,
+    q3,
+    q4
+FROM public.hires_department_job
+WHERE year = %(year)s
+ORDER BY department COLLATE "C" ASC NULLS LAST, job COLLATE "C" ASC NULLS LAST
+LIMIT %(limit)s
