@@ -1,0 +1,53 @@
+# `make run` is all that a fresh machine needs: Python 3.11+, make and git.
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help run down status env install test check bench
+
+help: ## show this help
+	@echo "Usage: make <target>"; echo
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' | awk -F'|' '{printf "  %-8s %s\n", $$1, $$2}'
+	@echo
+	@echo "Variables (environment): AIRFLOW_PORT=8080 S3_PORT=8333 POSTGRES_PORT=5433 STACK_DIR=.stack NO_DEMO=1"
+
+run: $(STAMP) ## start PostgreSQL, S3 and Airflow, load the sample data, print the insights, stay up
+	@exec $(PY) -m embedded up
+
+down: $(STAMP) ## end a running stack from another shell
+	@exec $(PY) -m embedded down
+
+status: $(STAMP) ## say what runs, and where
+	@exec $(PY) -m embedded status
+
+env: $(STAMP) ## print export lines for clients: eval "$$(make -s env)"
+	@exec $(PY) -m embedded env
+
+test: $(STAMP) ## run every test, end-to-end runs on a stack of their own included
+	$(PY) -m pytest
+
+check: $(STAMP) ## lint, format, types, SQL grammar; changes nothing
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	@$(PY) -m embedded.sqlcheck
+
+bench: $(STAMP) ## run the benchmarks
+	$(PY) -m bench
+
+install: $(STAMP)
+
+# uv takes the package index that pip is configured with, if any.
+$(STAMP): requirements.txt constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, $(PYTHON) is %d.%d; set PYTHON=" % sys.version_info[:2])'
+	@test -x $(PY) || { echo "Making $(VENV) ..." >&2; $(PYTHON) -m venv $(VENV); }
+	@echo "Installing requirements into $(VENV) (once) ..." >&2
+	@$(PY) -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@index="$$($(PY) -m pip config get global.index-url 2>/dev/null || true)"; \
+	  if [ -n "$$index" ] && [ -z "$${UV_DEFAULT_INDEX:-}" ]; then export UV_DEFAULT_INDEX="$$index"; fi; \
+	  export VIRTUAL_ENV="$(CURDIR)/$(VENV)"; \
+	  $(VENV)/bin/uv pip install --quiet -r requirements.txt -c constraints.txt >&2
+	@touch $@

@@ -1,0 +1,99 @@
+"""The environment of the stack's processes, and of its clients."""
+
+import os
+from pathlib import Path
+
+from embedded import postgres
+from embedded.settings import BACKUP_BUCKET, DATA_BUCKET, HOST, REGION, REPOSITORY, Settings
+from embedded.stacksecrets import USERS, Secrets
+
+MARK = "EMBEDDED_STACK"
+FOREIGN = ("AIRFLOW", "AWS_", "PG", "DATAMART_", "PYTHON", "VIRTUAL_ENV", "MAKE", "MFLAGS", "_AIRFLOW")
+PRELOAD = "pandas,pandera,pyarrow,pyarrow.csv,pyarrow.parquet,boto3,psycopg2"
+
+
+def base(settings: Settings) -> dict[str, str]:
+    """The caller's environment without what would leak into the stack, and with its mark."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+    local = f"{HOST},localhost"
+    env |= {
+        MARK: str(settings.stack_dir),
+        "PATH": f"{settings.venv_bin}{os.pathsep}{env.get('PATH', '')}",
+        "NO_PROXY": ",".join(filter(None, [env.get("NO_PROXY"), local])),
+        "no_proxy": ",".join(filter(None, [env.get("no_proxy"), local])),
+    }
+    return env
+
+
+def servers(settings: Settings, inner: dict[str, int], s3_config: str, sockets: Path) -> dict[str, str]:
+    """What the Procfile's lines for PostgreSQL and S3 name; no secrets."""
+    return base(settings) | {
+        "PG_BIN": str(postgres.binaries()),
+        "PG_DATA": str(settings.pg_data),
+        "POSTGRES_PORT": str(settings.postgres_port),
+        "S3_PORT": str(settings.s3_port),
+        "S3_DIR": str(settings.s3_dir),
+        "S3_CONFIG": s3_config,
+        "SOCKET_DIR": str(sockets),
+        **{name: str(port) for name, port in inner.items()},
+    }
+
+
+def airflow(settings: Settings, secrets: Secrets) -> dict[str, str]:
+    """Airflow's settings."""
+    metadata = postgres.uri(settings, "airflow", secrets.postgres_airflow, "airflow")
+    options = {
+        "CORE__EXECUTOR": "LocalExecutor",
+        "CORE__PARALLELISM": str(max(2, min(8, 2 * (os.cpu_count() or 2)))),
+        "CORE__LOAD_EXAMPLES": "False",
+        "CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
+        "CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
+        "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "CORE__FERNET_KEY": secrets.fernet_key,
+        "CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in USERS.items()),
+        "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(settings.passwords_file),
+        "CORE__EXECUTION_API_SERVER_URL": f"{settings.airflow_url}/execution/",
+        # The scheduler forks tasks from a process that has the slow third-party imports already.
+        "SCHEDULER__MP_START_METHOD": "forkserver",
+        "SCHEDULER__MP_FORKSERVER_PRELOAD": PRELOAD,
+        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+        "DATABASE__SQL_ALCHEMY_CONN": metadata.replace("postgresql://", "postgresql+psycopg2://"),
+        "DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
+        "API__HOST": HOST,
+        "API__PORT": str(settings.airflow_port),
+        "API__BASE_URL": settings.airflow_url,
+        "API__WORKERS": "1",
+        "API__SECRET_KEY": secrets.api_secret_key,
+        "API_AUTH__JWT_SECRET": secrets.jwt_secret,
+        "DAG_PROCESSOR__REFRESH_INTERVAL": "10",
+        "DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "2",
+        "DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(settings.airflow_home / "bundles"),
+        "LOGGING__BASE_LOG_FOLDER": str(settings.logs / "tasks"),
+        "LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(settings.logs / "dags"),
+    }
+    return base(settings) | {
+        "AIRFLOW_HOME": str(settings.airflow_home),
+        "PYTHONPATH": str(REPOSITORY / "include"),
+        "PYTHONUNBUFFERED": "1",
+        "DATAMART_DATA_BUCKET": DATA_BUCKET,
+        "DATAMART_BACKUP_BUCKET": BACKUP_BUCKET,
+        **{f"AIRFLOW__{name}": value for name, value in options.items()},
+    }
+
+
+def client(settings: Settings, secrets: Secrets, passwords: dict[str, str]) -> dict[str, str]:
+    """What psql, the aws client and curl need."""
+    return {
+        "AIRFLOW_URL": settings.airflow_url,
+        "AIRFLOW_USER": "admin",
+        "AIRFLOW_PASSWORD": passwords["admin"],
+        "WAREHOUSE_URI": postgres.uri(settings, postgres.OWNER, secrets.postgres_warehouse, "warehouse"),
+        "WAREHOUSE_READ_URI": postgres.uri(settings, postgres.READER, secrets.postgres_reader, "warehouse"),
+        "S3_ENDPOINT_URL": settings.s3_url,
+        "AWS_ENDPOINT_URL_S3": settings.s3_url,
+        "AWS_ACCESS_KEY_ID": secrets.s3_access_key,
+        "AWS_SECRET_ACCESS_KEY": secrets.s3_secret_key,
+        "AWS_DEFAULT_REGION": REGION,
+        "DATA_BUCKET": DATA_BUCKET,
+        "BACKUP_BUCKET": BACKUP_BUCKET,
+    }

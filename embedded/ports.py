@@ -1,0 +1,65 @@
+"""Ports: clear words about busy ones, free ones for the servers' inner doors."""
+
+import json
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+
+from embedded.errors import StackError
+from embedded.settings import HOST, Settings
+
+INNER = (
+    "MASTER_PORT",
+    "MASTER_GRPC_PORT",
+    "VOLUME_PORT",
+    "VOLUME_GRPC_PORT",
+    "FILER_PORT",
+    "FILER_GRPC_PORT",
+    "S3_GRPC_PORT",
+)
+
+
+def is_free(port: int) -> bool:
+    """Say whether a server could listen on this loopback port now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def require_free(settings: Settings) -> None:
+    """Refuse busy or doubled ports in one line that names the port and the variable to change."""
+    wanted = {"POSTGRES_PORT": settings.postgres_port, "S3_PORT": settings.s3_port}
+    if settings.airflow:
+        wanted["AIRFLOW_PORT"] = settings.airflow_port
+    seen: dict[int, str] = {}
+    for variable, port in wanted.items():
+        if port in seen:
+            raise StackError(f"{variable} and {seen[port]} are both {port}: set one of them to another port.")
+        seen[port] = variable
+        if not is_free(port):
+            raise StackError(
+                f"Port {port} is busy: end what listens there or choose another, "
+                f"for example {variable}={port + 1000 if port < 64000 else port - 1000} make run"
+            )
+
+
+def free_ports(count: int) -> list[int]:
+    """Ask the system for ports that are free now."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind((HOST, 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+def inner_ports(file: Path, taken: set[int]) -> dict[str, int]:
+    """SeaweedFS's own ports: the same at every start as long as they are free."""
+    known: dict[str, int] = json.loads(file.read_text()) if file.exists() else {}
+    if set(known) != set(INNER) or not all(p not in taken and is_free(p) for p in known.values()):
+        known = dict(zip(INNER, free_ports(len(INNER)), strict=True))
+        file.write_text(json.dumps(known))
+    return known

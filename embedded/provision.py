@@ -1,0 +1,76 @@
+"""What the servers must hold before Airflow starts: the warehouse's tables, metadata and connections."""
+
+import hashlib
+import json
+import subprocess
+import sys
+
+from embedded import postgres
+from embedded.environment import airflow as airflow_environment
+from embedded.errors import StackError
+from embedded.settings import HOST, REGION, REPOSITORY, Settings
+from embedded.stacksecrets import Secrets
+
+
+def migrate_warehouse(settings: Settings, secrets: Secrets) -> None:
+    """Make or update the warehouse's schemas and tables."""
+    include = str(REPOSITORY / "include")
+    if include not in sys.path:
+        sys.path.insert(0, include)
+    from datamart.migrations import migrate
+
+    migrate(
+        postgres.uri(settings, postgres.OWNER, secrets.postgres_warehouse, "warehouse"),
+        reader_role=postgres.READER,
+    )
+
+
+def connections(settings: Settings, secrets: Secrets) -> dict[str, dict[str, object]]:
+    """Airflow's connections, by id."""
+
+    def database(login: str, password: str) -> dict[str, object]:
+        return {
+            "conn_type": "postgres",
+            "host": HOST,
+            "port": settings.postgres_port,
+            "schema": "warehouse",
+            "login": login,
+            "password": password,
+        }
+
+    return {
+        "warehouse": database(postgres.OWNER, secrets.postgres_warehouse),
+        "warehouse_read": database(postgres.READER, secrets.postgres_reader),
+        "object_store": {
+            "conn_type": "aws",
+            "login": secrets.s3_access_key,
+            "password": secrets.s3_secret_key,
+            "extra": json.dumps({"endpoint_url": settings.s3_url, "region_name": REGION}),
+        },
+    }
+
+
+def migrate_airflow(settings: Settings, secrets: Secrets) -> bool:
+    """Bring Airflow's database up to date; False when nothing has changed since the last time."""
+    wanted = json.dumps(connections(settings, secrets), sort_keys=True)
+    versions = (REPOSITORY / "constraints.txt").read_text() if (REPOSITORY / "constraints.txt").exists() else ""
+    fingerprint = hashlib.sha256(f"{wanted}{versions}{secrets.fernet_key}".encode()).hexdigest()
+    done = settings.postgres_dir / "airflow_setup.sha256"
+    if done.exists() and done.read_text() == fingerprint:
+        return False
+    log = settings.logs / "airflow-setup.log"
+    with log.open("w") as stream:
+        result = subprocess.run(
+            [sys.executable, "-P", str(REPOSITORY / "embedded" / "airflow_setup.py")],
+            input=wanted,
+            text=True,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env=airflow_environment(settings, secrets),
+            cwd=settings.work_dir,
+            check=False,
+        )
+    if result.returncode:
+        raise StackError(f"Airflow's database could not be brought up to date: see {log}")
+    done.write_text(fingerprint)
+    return True
