@@ -1,0 +1,111 @@
+"""Files in S3: list, read, write, archive - each conditional on the object that was listed.
+
+Where things lie is here (DESIGN's layout as functions); what is in them is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from datamart.errors import ConfigurationError, SourceChanged, TerminalFault, TransientFault
+from datamart.loads import Arrival
+
+_CHANGED = {"PreconditionFailed", "412", "ConditionalRequestConflict"}
+_GONE = {"NoSuchKey", "404", "NotFound"}
+_REFUSED = {"AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "NoSuchBucket", "ExpiredToken"}
+
+
+def clean_key(table: str, load_id: int, part: int) -> str:
+    """Accepted rows of a load."""
+    return f"clean/{table}/{load_id}/part-{part:05d}.parquet"
+
+
+def rejected_key(table: str, load_id: int, suffix: str = "csv") -> str:
+    """Rejected rows of a load, to be repaired and sent again."""
+    return f"rejected/{table}/{table}_rejected_{load_id}.{suffix}"
+
+
+def archive_key(table: str, arrival: Arrival) -> str:
+    """Where a loaded file goes: by the day it arrived, so that a retry finds the same place."""
+    day = arrival.last_modified.strftime("%Y/%m/%d")
+    return f"archive/{table}/{day}/{arrival.load_id}-{arrival.key.rsplit('/', 1)[-1]}"
+
+
+@dataclass(frozen=True)
+class ObjectStore:
+    """One bucket and a boto3 S3 client."""
+
+    client: Any
+    bucket: str
+
+    def list(self, prefix: str) -> list[Arrival]:
+        """All objects under ``prefix`` in load order (last-modified, key); folder markers are left out.
+
+        Raises:
+            ConfigurationError: the bucket does not exist.
+        """
+        found: list[Arrival] = []
+        with _faults(f"s3://{self.bucket}/{prefix}"):
+            for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+                for item in page.get("Contents", []):
+                    if item["Key"].endswith("/"):
+                        continue
+                    found.append(Arrival(self.bucket, item["Key"], item["ETag"], item["LastModified"], item["Size"]))
+        return sorted(found, key=lambda arrival: (arrival.last_modified, arrival.key))
+
+    @contextmanager
+    def read(self, arrival: Arrival) -> Iterator[BinaryIO]:
+        """The object's bytes, if it is still the one that was listed.
+
+        Raises:
+            SourceChanged: it was replaced or removed since.
+        """
+        with _faults(f"s3://{arrival.bucket}/{arrival.key}"):
+            answer = self.client.get_object(Bucket=arrival.bucket, Key=arrival.key, IfMatch=arrival.etag)
+            try:
+                yield answer["Body"]
+            finally:
+                answer["Body"].close()
+
+    def write(self, key: str, body: bytes | BinaryIO) -> None:
+        """Put an object; a file is sent in parts when it is large."""
+        with _faults(f"s3://{self.bucket}/{key}"):
+            if isinstance(body, bytes):
+                self.client.put_object(Bucket=self.bucket, Key=key, Body=body)
+            else:
+                self.client.upload_fileobj(body, self.bucket, key)
+
+    def archive(self, arrival: Arrival, table: str) -> str:
+        """Move the listed object to the archive; a half-done move is finished by calling again.
+
+        Raises:
+            SourceChanged: a new object took its place; it stays for the next listing.
+        """
+        target = archive_key(table, arrival)
+        source = {"Bucket": arrival.bucket, "Key": arrival.key}
+        with _faults(f"s3://{arrival.bucket}/{arrival.key}"):
+            self.client.copy_object(Bucket=self.bucket, Key=target, CopySource=source, CopySourceIfMatch=arrival.etag)
+            self.client.delete_object(**source, IfMatch=arrival.etag)
+        return target
+
+
+@contextmanager
+def _faults(where: str) -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        if code in _CHANGED or code in _GONE:
+            raise SourceChanged(f"{where} was replaced or removed after it was listed ({code}).") from None
+        if code == "NoSuchBucket":
+            raise ConfigurationError(f"{where}: the bucket does not exist. Check DATAMART_DATA_BUCKET.") from None
+        if code in _REFUSED:
+            raise TerminalFault(f"{where}: S3 refused ({code}). Check the object_store connection's rights.") from None
+        raise TransientFault(f"{where}: S3 answered {code or 'an error'}.") from None
+    except BotoCoreError as error:
+        raise TransientFault(f"{where}: S3 could not be reached ({type(error).__name__}).") from None
