@@ -3,6 +3,7 @@
 import json
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 from embedded.settings import BACKUP_BUCKET, DATA_BUCKET, REGION, Settings
 from embedded.stacksecrets import Secrets, write_private
@@ -54,3 +55,10 @@ def ensure_buckets(settings: Settings, secrets: Secrets) -> None:
     for bucket in (DATA_BUCKET, BACKUP_BUCKET):
         if bucket not in existing:
             s3.create_bucket(Bucket=bucket)
+
+
+def remove_sockets(inner: dict[str, int]) -> None:
+    """SeaweedFS leaves its inner sockets in /tmp, by port."""
+    for port in inner.values():
+        for file in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+            file.unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
 import json
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from embedded.errors import StackError
@@ -56,9 +56,16 @@ def free_ports(count: int) -> list[int]:
         return [probe.getsockname()[1] for probe in probes]
 
 
+def recorded(file: Path) -> dict[str, int]:
+    """The inner ports of the last start, if there was one."""
+    with suppress(FileNotFoundError, ValueError):
+        return dict(json.loads(file.read_text()))
+    return {}
+
+
 def inner_ports(file: Path, taken: set[int]) -> dict[str, int]:
     """SeaweedFS's own ports: the same at every start as long as they are free."""
-    known: dict[str, int] = json.loads(file.read_text()) if file.exists() else {}
+    known = recorded(file)
     if set(known) != set(INNER) or not all(p not in taken and is_free(p) for p in known.values()):
         known = dict(zip(INNER, free_ports(len(INNER)), strict=True))
         file.write_text(json.dumps(known))
