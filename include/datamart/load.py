@@ -30,15 +30,16 @@ from datamart.validation import Validator
 from datamart.warehouse.base import Warehouse, balanced
 
 
-class _Hashing(io.RawIOBase):
+class _Hashing(io.BytesIO):
     """Bytes on their way to the reader, with their SHA-256."""
 
     def __init__(self, source: BinaryIO) -> None:
+        super().__init__()
         self._source = source
         self.digest = hashlib.sha256()
 
-    def read(self, size: int = -1) -> bytes:
-        data = self._source.read(size)
+    def read(self, size: int | None = -1) -> bytes:
+        data = self._source.read(-1 if size is None else size)
         self.digest.update(data)
         return data
 
@@ -48,6 +49,7 @@ class _Staged:
     """A file that was read to its end: rows in temporary table ``name``, rejects in ``rejects``."""
 
     arrival: Arrival
+    load_id: int
     table: Table
     name: str
     rejects: RejectSpool
@@ -75,12 +77,12 @@ class Loader:
         """Upsert one file; answers from the ledger when this very arrival was loaded before."""
         done = self.warehouse.find_load(arrival.load_id)
         if done is not None:
-            return done
+            return self._again(done)
         table = table_for(arrival.key, self.tables)
         if table is None:
             return self._refuse_name(arrival, dry_run)
         with ExitStack() as stack:
-            staged = self._stage(arrival, table, stack, keep=not dry_run)
+            staged = self._stage(arrival, table, arrival.load_id, stack, keep=not dry_run)
             if dry_run:
                 return self._dry_run(staged)
             return self._commit([staged], table, Mode.UPSERT)[0]
@@ -91,16 +93,31 @@ class Loader:
         Refused, leaving the table as it is, when a file was refused or no row would be left.
         """
         with ExitStack() as stack:
-            staged = [self._stage(arrival, table, stack, keep=not dry_run) for arrival in arrivals]
+            run_id = self.run.get("run_id", "")
+            staged = [self._stage(one, table, one.replacement_id(run_id), stack, keep=not dry_run) for one in arrivals]
             if dry_run:
                 return [self._dry_run(one) for one in staged]
             return self._commit(staged, table, Mode.REPLACE)
 
-    def _stage(self, arrival: Arrival, table: Table, stack: ExitStack, *, keep: bool) -> _Staged:
-        name = f"staging_{arrival.load_id}"
+    def _again(self, done: Outcome) -> Outcome:
+        """What to answer for an arrival that the ledger knows: a retry gets its answer, a new run hears so."""
+        if done.run_id == self.run.get("run_id") or done.verdict is Verdict.REJECTED:
+            return done
+        return replace(
+            done,
+            verdict=Verdict.DUPLICATE,
+            duplicate_of=done.duplicate_of or done.load_id,
+            counts=replace(
+                done.counts, inserted=0, updated=0, removed=0, unchanged=done.counts.read - done.counts.rejected
+            ),
+            message=f"This very file was loaded before (load {done.load_id}); nothing changed.",
+        )
+
+    def _stage(self, arrival: Arrival, table: Table, load_id: int, stack: ExitStack, *, keep: bool) -> _Staged:
+        name = f"staging_{load_id}"
         rejects = RejectSpool()
         stack.callback(rejects.close)
-        staged = _Staged(arrival, table, name, rejects, datetime.now(UTC))
+        staged = _Staged(arrival, load_id, table, name, rejects, datetime.now(UTC))
         known = {column: self.warehouse.keys_of(self._table(other)) for column, other in table.references.items()}
         validator = Validator(table, known, reject_unknown=self.settings.unknown_reference == "reject")
         self.warehouse.drop_staging(name)
@@ -140,7 +157,7 @@ class Loader:
         part, rows, writer, file = 0, 0, None, None
         for batch in batches:
             if writer is None:
-                file = tempfile.TemporaryFile()
+                file = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the part is sent
                 writer = parquet.ParquetWriter(file, staged.table.arrow_schema, compression="zstd")
             writer.write_batch(batch)
             rows += batch.num_rows
@@ -154,14 +171,14 @@ class Loader:
     def _send_part(self, writer: Any, file: Any, staged: _Staged, part: int) -> None:
         writer.close()
         file.seek(0)
-        self.store.write(clean_key(staged.table.name, staged.arrival.load_id, part), file)
+        self.store.write(clean_key(staged.table.name, staged.load_id, part), file)
         file.close()
 
     def _keep_rejects(self, staged: _Staged) -> None:
         if not staged.rejects.count:
             return
-        table, load_id = staged.table, staged.arrival.load_id
-        self.store.write(rejected_key(table.name, load_id), rejects_csv(staged.rejects, table, load_id, staged.names))
+        table, load_id = staged.table, staged.load_id
+        self.store.write(rejected_key(table.name, load_id), rejects_csv(staged.rejects, load_id, staged.names))
         raw = rejects_raw(staged.rejects)
         if raw.getbuffer().nbytes:
             self.store.write(rejected_key(table.name, load_id, "raw"), raw)
@@ -184,37 +201,55 @@ class Loader:
     def _commit(self, files: list[_Staged], table: Table, mode: Mode) -> list[Outcome]:
         with self.warehouse.transaction():
             commit_seq, changed_seq = self.warehouse.lock(table)
+            done = [self.warehouse.find_load(one.load_id) for one in files]
+            if any(done):
+                return [self._again(outcome) for outcome in done if outcome]
             refused = mode is Mode.REPLACE and any(one.refused for one in files)
             outcomes = []
             for one in files:
-                done = self.warehouse.find_load(one.arrival.load_id)
-                if done is not None and mode is Mode.UPSERT:
-                    return [done]
-                load_id = one.arrival.load_id
                 commit_seq += 1
-                outcome = self._outcome(one)
-                if one.refused is None and not refused:
+                outcome = self._refused_with_others(one) if refused else self._outcome(one)
+                if outcome.verdict is Verdict.LOADED:
                     outcome = self._merge(one, outcome, commit_seq, changed_seq)
                 if outcome.changed:
                     changed_seq = commit_seq
-                outcome = replace(outcome, commit_seq=commit_seq)
-                if done is None:
-                    self.warehouse.copy_rejects(load_id, one.rejects)
-                    if self.warehouse.rejected_count(load_id) != one.rejects.count:
-                        outcome = replace(outcome, counts=replace(outcome.counts, rejected=-1))
-                if outcome.verdict in (Verdict.LOADED, Verdict.DUPLICATE):
-                    balanced(outcome)
-                if done is None:
-                    times = (one.started, datetime.now(UTC))
-                    self.warehouse.record(outcome, one.arrival, mode, self.run, times)
-                outcomes.append(outcome)
+                outcomes.append(replace(outcome, commit_seq=commit_seq))
+            if mode is Mode.REPLACE and not refused:
+                outcomes[-1] = self._remove_absent(files, outcomes[-1])
+                changed_seq = commit_seq if outcomes[-1].changed else changed_seq
+            for one, outcome in zip(files, outcomes, strict=True):
+                self._record(one, outcome, mode)
             self.warehouse.set_sequence(table, commit_seq, changed_seq)
         return outcomes
+
+    def _remove_absent(self, files: list[_Staged], last: Outcome) -> Outcome:
+        table, joined = files[0].table, f"keep_{last.load_id}"
+        self.warehouse.join_keys(table, [one.name for one in files], joined)
+        removed = self.warehouse.remove_absent(table, joined, last.load_id, last.commit_seq or 0)
+        self.warehouse.drop_staging(joined)
+        if not removed:
+            return last
+        counts = replace(last.counts, removed=removed)
+        return replace(last, counts=counts, verdict=Verdict.LOADED, duplicate_of=None, message="")
+
+    def _record(self, one: _Staged, outcome: Outcome, mode: Mode) -> None:
+        """Rejected rows and ledger row join the open transaction; the counts must add up."""
+        self.warehouse.copy_rejects(one.load_id, one.rejects)
+        stored = self.warehouse.rejected_count(one.load_id)
+        if outcome.verdict in (Verdict.LOADED, Verdict.DUPLICATE):
+            balanced(replace(outcome, counts=replace(outcome.counts, rejected=stored)))
+        self.warehouse.record(outcome, one.arrival, mode, self.run, (one.started, datetime.now(UTC)))
+
+    def _refused_with_others(self, one: _Staged) -> Outcome:
+        refusal = one.refused or FileRejected(
+            "replacement_refused", "Another file of this replacement was refused; the table is as it was."
+        )
+        return replace(self._outcome(one), verdict=Verdict.REJECTED, code=refusal.code, message=str(refusal))
 
     def _outcome(self, one: _Staged) -> Outcome:
         counts = Counts(read=one.read, rejected=one.rejects.count)
         base = Outcome(
-            one.arrival.load_id, one.table.name, one.arrival.key, Verdict.LOADED, counts,
+            one.load_id, one.table.name, one.arrival.key, Verdict.LOADED, counts,
             warnings=one.warnings, blank_lines=one.blank, sha256=one.sha256,
         )  # fmt: skip
         if one.refused is None:
@@ -226,7 +261,7 @@ class Loader:
         if first is not None and changed_seq <= first[1]:
             merged = Counts(unchanged=one.accepted)
         else:
-            merged = self.warehouse.merge(one.table, one.name, one.arrival.load_id, commit_seq)
+            merged = self.warehouse.merge(one.table, one.name, one.load_id, commit_seq)
         counts = replace(merged, read=one.read, rejected=one.rejects.count)
         outcome = replace(outcome, counts=counts)
         if first is not None and not counts.changed:

@@ -28,6 +28,10 @@ class Mode(StrEnum):
     REPLACE = "replace"
 
 
+def _number(*parts: str) -> int:
+    return int.from_bytes(hashlib.sha256("\0".join(parts).encode()).digest()[:8], "big") >> 1 or 1
+
+
 @dataclass(frozen=True)
 class Arrival:
     """One object as it was listed: a new version or ETag is another arrival, the same is the same for ever."""
@@ -47,8 +51,11 @@ class Arrival:
     @property
     def load_id(self) -> int:
         """A positive 63-bit number derived from bucket, key and version; equal for every retry."""
-        text = "\0".join((self.bucket, self.key, self.version))
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1 or 1
+        return _number(self.bucket, self.key, self.version)
+
+    def replacement_id(self, run_id: str) -> int:
+        """The id when the file takes part in a replacement: asked for again it is done again, retried it is not."""
+        return _number(self.bucket, self.key, self.version, "replace", run_id)
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,7 @@ class Outcome:
     duplicate_of: int | None = None
     repairs: int | None = None
     commit_seq: int | None = None
+    run_id: str | None = None
 
     @property
     def changed(self) -> bool:

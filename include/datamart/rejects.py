@@ -7,7 +7,6 @@ import pickle
 import tempfile
 from collections.abc import Iterable, Iterator
 
-from datamart.tables import Table
 from datamart.validation import Reject
 
 
@@ -15,7 +14,7 @@ class RejectSpool:
     """Rejects of one file in file order, on disk, so that a file of only bad rows needs no more memory."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the spool
         self.count = 0
 
     def add(self, rejects: Iterable[Reject]) -> None:
@@ -34,7 +33,7 @@ class RejectSpool:
         self._file.close()
 
 
-def rejects_csv(rejects: Iterable[Reject], table: Table, load_id: int, names: tuple[str, ...]) -> io.BytesIO:
+def rejects_csv(rejects: Iterable[Reject], load_id: int, names: tuple[str, ...]) -> io.BytesIO:
     """The rows that fit the columns, verbatim, behind ``_line``, ``_reasons`` and ``_load_id``.
 
     ``names`` is the file's own column order, so that the bytes need no change.

@@ -125,6 +125,11 @@ class Warehouse(ABC):
             raise BalanceError(f"{table.name}, load {load_id}: {removed} rows removed, {kept} kept in the history.")
         return removed
 
+    def join_keys(self, table: Table, stagings: list[str], joined: str) -> None:
+        """Make temporary table ``joined`` of the keys in all ``stagings``."""
+        parts = " UNION ".join(f"SELECT {table.key} FROM {name}" for name in stagings)  # noqa: S608
+        self.execute(f"CREATE TEMPORARY TABLE {joined} AS {parts}")
+
     def rejected_count(self, load_id: int) -> int:
         """Rows that the ledger's table of rejects holds for a load."""
         found = self.query("SELECT COUNT(*) FROM ops.rejected_rows WHERE load_id = %(load_id)s", {"load_id": load_id})
@@ -178,6 +183,7 @@ def _outcome(row: tuple[Any, ...]) -> Outcome:
         duplicate_of=found["duplicate_of"],
         repairs=found["repairs"],
         commit_seq=found["commit_seq"],
+        run_id=found["run_id"],
     )  # fmt: skip
 
 

@@ -1,0 +1,43 @@
+"""
+### Refresh the insight tables
+
+Recomputes `hires_department_job` and `departments_hired_above_mean` for every year present, in one transaction:
+readers see the old rows until the new ones are complete. Runs whenever rows of a table changed, and every night.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag, task
+
+from datamart_airflow.assets import TABLE_ASSETS
+
+departments, *others = TABLE_ASSETS.values()
+any_table = departments
+for other in others:
+    any_table = any_table | other
+
+
+@dag(
+    schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable("15 3 * * *", timezone="UTC"), assets=any_table),
+    catchup=False,
+    max_active_runs=1,
+    doc_md=__doc__,
+    tags=["insights"],
+    default_args={"owner": "datamart", "retries": 3, "retry_delay": timedelta(seconds=10)},
+)
+def refresh_insights():
+    @task
+    def refresh() -> dict[str, int]:
+        """Rows written by insight."""
+        from datamart import insights
+        from datamart_airflow.clients import current_run, warehouse
+
+        with warehouse() as opened:
+            return insights.refresh(opened, current_run())
+
+    refresh()
+
+
+refresh_insights()

@@ -1,0 +1,115 @@
+"""Plans a historic load: which files of a prefix, in which batches, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from datamart.errors import ConfigurationError
+from datamart.loads import Arrival, Mode, Outcome, Verdict
+from datamart.objects import ObjectStore
+from datamart.routing import table_for
+from datamart.tables import TABLES, Table, load_order, table_named
+
+MAX_BATCHES = 100  # mapped task instances per table; Airflow allows 1024 by default
+
+Batch = dict[str, Any]
+
+
+def plan_history(
+    store: ObjectStore, prefix: str, names: Sequence[str], mode: str, tables: tuple[Table, ...] = TABLES
+) -> list[list[Batch]]:
+    """Batches by wave; referenced tables come in an earlier wave than those that refer to them.
+
+    Raises:
+        ConfigurationError: a table is unknown, the prefix holds no file, or none for the chosen tables.
+    """
+    chosen = {table_named(name, tables).name for name in names}
+    listed = store.list(prefix)
+    if not listed:
+        raise ConfigurationError(
+            f"There is no file under s3://{store.bucket}/{prefix}. Check the prefix (it usually ends in '/')."
+        )
+    by_table: dict[str, list[Arrival]] = {}
+    for arrival in listed:
+        table = table_for(arrival.key, tables)
+        if table is not None and table.name in chosen:
+            by_table.setdefault(table.name, []).append(arrival)
+    if not by_table:
+        raise ConfigurationError(
+            f"None of the {len(listed)} files under s3://{store.bucket}/{prefix} is for {', '.join(sorted(chosen))}. "
+            "A file's name must start with its table's name and end in .csv."
+        )
+    return [
+        [batch for table in wave for batch in _batches(table.name, by_table.get(table.name, []), Mode(mode))]
+        for wave in load_order(tables)
+    ]
+
+
+def _batches(table: str, arrivals: list[Arrival], mode: Mode) -> list[Batch]:
+    if not arrivals:
+        return []
+    size = len(arrivals) if mode is Mode.REPLACE else -(-len(arrivals) // MAX_BATCHES)
+    groups = [arrivals[start : start + size] for start in range(0, len(arrivals), size)]
+    return [{"table": table, "files": [_listed(arrival) for arrival in group]} for group in groups]
+
+
+def _listed(arrival: Arrival) -> dict[str, Any]:
+    return {
+        "bucket": arrival.bucket,
+        "key": arrival.key,
+        "etag": arrival.etag,
+        "last_modified": arrival.last_modified.isoformat(),
+        "size": arrival.size,
+        "version_id": arrival.version_id,
+    }
+
+
+def arrivals_of(batch: Batch) -> list[Arrival]:
+    """The arrivals of a batch, as they were listed."""
+    return [
+        Arrival(**{**listed, "last_modified": datetime.fromisoformat(listed["last_modified"])})
+        for listed in batch["files"]
+    ]
+
+
+def batch_label(batch: Batch) -> str:
+    """What a person reads in place of a map index."""
+    first = batch["files"][0]["key"].rsplit("/", 1)[-1]
+    more = len(batch["files"]) - 1
+    return f"{first} and {more} more" if more else first
+
+
+def summary(outcome: Outcome) -> dict[str, Any]:
+    """One verdict for the Dag's result: keys and counts, no rows (ids as text: JSON numbers end at 2**53)."""
+    counts = outcome.counts
+    return {
+        "file": outcome.key,
+        "table": outcome.table,
+        "verdict": outcome.verdict.value,
+        "load_id": str(outcome.load_id),
+        "rows": counts.read,
+        "inserted": counts.inserted,
+        "updated": counts.updated,
+        "unchanged": counts.unchanged,
+        "removed": counts.removed,
+        "rejected": counts.rejected,
+        "warnings": outcome.warnings,
+        "changed": outcome.changed,
+        "message": outcome.message,
+    }
+
+
+def not_loaded(planned: list[list[Batch]], verdicts: list[Mapping[str, Any]]) -> list[str]:
+    """A sentence for each planned file that was not loaded."""
+    fine = {Verdict.LOADED.value, Verdict.DUPLICATE.value, Verdict.DRY_RUN.value}
+    answered = {verdict["file"]: verdict for verdict in verdicts}
+    missing = []
+    for key in (listed["key"] for wave in planned for batch in wave for listed in batch["files"]):
+        verdict = answered.get(key)
+        if verdict is None:
+            missing.append(f"{key}: failed by a fault; see the log of its load task, then clear that task.")
+        elif verdict["verdict"] not in fine:
+            missing.append(f"{key}: {verdict['verdict']}. {verdict['message']}")
+    return missing

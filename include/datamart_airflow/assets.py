@@ -1,0 +1,12 @@
+"""One asset a table: an event on it means that rows of the table changed."""
+
+from __future__ import annotations
+
+from airflow.sdk import Asset
+
+from datamart.tables import TABLES
+
+TABLE_ASSETS = {table.name: Asset(name=table.name, uri=f"datamart://warehouse/{table.name}") for table in TABLES}
+
+CHANGED = "changed_tables"
+"""Alias under which a load announces the tables whose rows changed; nothing changed, no event."""

@@ -1,0 +1,49 @@
+"""Airflow connections as clients of the warehouse and the object store; built in a task, never at parse time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import quote
+
+from airflow.sdk import BaseHook, get_current_context
+
+from datamart.load import Loader
+from datamart.objects import ObjectStore
+from datamart.settings import load_settings
+from datamart.warehouse.base import Warehouse
+from datamart.warehouse.postgres import PostgresWarehouse
+
+
+@contextmanager
+def warehouse(connection_id: str = "warehouse") -> Iterator[Warehouse]:
+    """The warehouse behind an Airflow connection, closed at the end."""
+    found = BaseHook.get_connection(connection_id)
+    user, password = quote(found.login or "", safe=""), quote(found.password or "", safe="")
+    opened = PostgresWarehouse(
+        f"postgresql://{user}:{password}@{found.host}:{found.port or 5432}/{quote(found.schema or '', safe='')}"
+    )
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def object_store() -> ObjectStore:
+    """The data bucket behind the connection ``object_store``."""
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    return ObjectStore(S3Hook(aws_conn_id="object_store").get_conn(), load_settings().data_bucket)
+
+
+def current_run() -> dict[str, str]:
+    """Dag and run of the current task, for the ledger."""
+    context = get_current_context()
+    return {"dag_id": context["dag"].dag_id, "run_id": context["run_id"]}
+
+
+@contextmanager
+def loader() -> Iterator[Loader]:
+    """A loader for the current Dag run."""
+    with warehouse() as opened:
+        yield Loader(opened, object_store(), load_settings(), current_run())
