@@ -1,0 +1,132 @@
+"""One real stack for the session, on ports and in a folder of its own."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from embedded import ports
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+START_SECONDS = 240
+
+
+@dataclass
+class Stack:
+    """A stack as a user runs it: one command, a few variables, and what it prints."""
+
+    directory: Path
+    airflow: bool = True
+    process: subprocess.Popen[bytes] | None = None
+    variables: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        airflow, s3, postgres = ports.free_ports(3)
+        self.variables = {
+            "STACK_DIR": str(self.directory),
+            "AIRFLOW_PORT": str(airflow),
+            "S3_PORT": str(s3),
+            "POSTGRES_PORT": str(postgres),
+            "NO_DEMO": "1",
+            "NO_AIRFLOW": "" if self.airflow else "1",
+        }
+
+    @property
+    def output(self) -> str:
+        file = self.directory.parent / f"{self.directory.name}.out"
+        return file.read_text() if file.exists() else ""
+
+    def command(self, name: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "embedded", name],
+            cwd=REPOSITORY,
+            env=os.environ | self.variables,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def launch(self) -> None:
+        with (self.directory.parent / f"{self.directory.name}.out").open("wb") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "embedded", "up"],
+                cwd=REPOSITORY,
+                env=os.environ | self.variables,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def start(self) -> None:
+        self.launch()
+        assert self.process is not None
+        deadline = time.monotonic() + START_SECONDS
+        while self.command("status").returncode != 0:
+            assert self.process.poll() is None, f"the stack ended while it started:\n{self.output}"
+            assert time.monotonic() < deadline, f"the stack did not start:\n{self.output}"
+            time.sleep(0.5)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What `make -s env` exports, without PATH."""
+        lines = self.command("env").stdout.splitlines()
+        pairs = [shlex.split(line)[1].split("=", 1) for line in lines if not line.startswith("export PATH=")]
+        return dict(pairs)
+
+    def leftovers(self) -> list[str]:
+        """Every process that mentions the stack's folder in its command, environment or working folder."""
+        needle = str(self.directory).encode()
+        found = []
+        for proc in Path("/proc").glob("[0-9]*"):
+            if int(proc.name) == os.getpid():
+                continue
+            try:
+                command = (proc / "cmdline").read_bytes()
+                places = (command, (proc / "environ").read_bytes(), os.fsencode(os.readlink(proc / "cwd")))
+            except OSError:
+                continue
+            if any(needle in place for place in places):
+                found.append(f"{proc.name} {command.replace(bytes(1), b' ').decode(errors='replace')[:120]}")
+        return found
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """A started stack without the demo's data; that nothing survives it is part of its end."""
+    with tempfile.TemporaryDirectory(prefix="e2e-", ignore_cleanup_errors=True) as folder:
+        own = Stack(Path(folder).resolve() / "stack")
+        try:
+            own.start()
+            yield own
+        finally:
+            if own.process is not None and own.process.poll() is None:
+                own.stop()
+            left = own.leftovers()
+            own.command("down")
+        assert left == [], "processes survived SIGTERM"
+
+
+@pytest.fixture
+def servers() -> Iterator[Stack]:
+    """PostgreSQL and S3 only, not yet started: for tests that end a stack in unkind ways."""
+    with tempfile.TemporaryDirectory(prefix="e2e-", ignore_cleanup_errors=True) as folder:
+        own = Stack(Path(folder).resolve() / "stack", airflow=False)
+        yield own
+        own.command("down")
+        if own.process is not None and own.process.poll() is None:
+            own.process.kill()
+            own.process.wait()
