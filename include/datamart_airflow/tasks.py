@@ -30,7 +30,7 @@ def plan_batches(prefix: str, tables: list[str], mode: str) -> list[list[Batch]]
 def load_batch(batch: Batch, mode: str, dry_run: bool) -> list[dict[str, Any]]:
     """Load every file of a batch; a fault of one does not stop the others, but fails the task for its retry."""
     context = get_current_context()
-    context["label"] = batch_label(batch)
+    context["label"] = batch_label(batch)  # type: ignore[typeddict-unknown-key]
     faults: list[str] = []
     outcomes: list[Outcome] = []
     with loader() as load:
