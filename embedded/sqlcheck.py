@@ -1,24 +1,48 @@
-"""Check the grammar of sql/ with sqlfluff: common statements in both dialects, the others in their own."""
+"""Check the grammar of sql/ with sqlfluff: common statements in both dialects, the others in their own.
 
-import subprocess
+Identifiers are filled in from the dictionary's widest table, bound values become literals; what is linted is what
+a server would be sent.
+"""
+
+import re
 import sys
+
+import sqlfluff
 
 from embedded.settings import REPOSITORY
 
 DIALECTS = {"common": ("postgres", "redshift"), "postgres": ("postgres",), "redshift": ("redshift",)}
+# Rules on layout see rendered text, and the product's own columns have names that dialects reserve elsewhere.
+EXCLUDED = ["layout", "RF04", "RF03", "AL03", "AM04", "ST06", "CP05", "CV11", "RF02", "RF06"]
+
+
+def rendered(text: str) -> str:
+    """The statement as a server would see it."""
+    sys.path.insert(0, str(REPOSITORY / "include"))
+    from datamart.statements import table_names
+    from datamart.tables import table_named
+
+    names = table_names(table_named("hired_employees"), "staging_1")
+    if "({values})" in text:
+        names |= {"columns": "load_id", "values": "%(load_id)s"}
+    return re.sub(r"%\(\w+\)s", "1", text.format(**names))
 
 
 def main() -> int:
-    """Return 0 when every statement parses in each dialect it is meant for."""
-    failed = False
+    """Return 0 when every statement parses in each dialect it is meant for; say where one does not."""
+    faults, seen = 0, 0
     for folder, dialects in DIALECTS.items():
-        path = REPOSITORY / "sql" / folder
-        if not any(path.rglob("*.sql")):
-            continue
-        for dialect in dialects:
-            command = [sys.executable, "-m", "sqlfluff", "lint", "--dialect", dialect, str(path)]
-            failed |= subprocess.run(command, check=False, cwd=REPOSITORY).returncode != 0
-    return int(failed)
+        for path in sorted((REPOSITORY / "sql" / folder).glob("*.sql")):
+            text = rendered(path.read_text(encoding="utf-8"))
+            for dialect in dialects:
+                seen += 1
+                for found in sqlfluff.lint(text, dialect=dialect, exclude_rules=EXCLUDED):
+                    if found["code"] == "LT12":
+                        continue
+                    faults += 1
+                    print(f"sql/{folder}/{path.name} ({dialect}): {found['code']} {found['description']}")
+    print(f"{seen} statements checked, {faults} faults")
+    return 1 if faults or not seen else 0
 
 
 if __name__ == "__main__":

@@ -27,7 +27,10 @@ def statement(dialect: str, name: str) -> str:
 
 def table_names(table: Table, staging: str) -> dict[str, str]:
     """What the statements about one table and its staging call things; all made from dictionary names."""
-    values = [name for name in table.names if name != table.key]
+    # Quoted, because a column may carry a type's name (datetime), which Redshift's grammar takes for the type.
+    key = f'"{table.key}"'
+    columns = [f'"{name}"' for name in table.names]
+    values = [name for name in columns if name != key]
 
     def differs(target: str) -> str:
         return " OR ".join(f"{target}.{name} <> staging.{name}" for name in values) or "1 = 0"
@@ -36,12 +39,12 @@ def table_names(table: Table, staging: str) -> dict[str, str]:
         "target": f"public.{table.name}",
         "history": f"{table.name}_history",
         "staging": staging,
-        "key": table.key,
-        "columns": ", ".join(table.names),
-        "target_columns": ", ".join(f"target.{name}" for name in table.names),
-        "staging_columns": ", ".join(f"staging.{name}" for name in table.names),
-        "assignments": ", ".join(f"{name} = staging.{name}" for name in values) or f"{table.key} = staging.{table.key}",
+        "key": key,
+        "columns": ", ".join(columns),
+        "target_columns": ", ".join(f"target.{name}" for name in columns),
+        "staging_columns": ", ".join(f"staging.{name}" for name in columns),
+        "assignments": ", ".join(f"{name} = staging.{name}" for name in values) or f"{key} = staging.{key}",
         "differs": differs("target"),
         "target_differs": differs(f"public.{table.name}"),
-        "definitions": ",\n    ".join(f"{column.name} {column.type.sql} NOT NULL" for column in table.columns),
+        "definitions": ",\n    ".join(f'"{column.name}" {column.type.sql} NOT NULL' for column in table.columns),
     }

@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS ops.loads (
     rows_rejected BIGINT NOT NULL DEFAULT 0,
     rows_removed BIGINT NOT NULL DEFAULT 0,
     blank_lines BIGINT NOT NULL DEFAULT 0,
-    warnings VARCHAR(4096) NOT NULL DEFAULT '{}',
+    warnings VARCHAR(4096) NOT NULL,
     started_at TIMESTAMPTZ NOT NULL,
     finished_at TIMESTAMPTZ NOT NULL,
     dag_id VARCHAR(250),

@@ -48,9 +48,7 @@ def departments_hired_above_mean(rows: Tables, year: int) -> list[DepartmentLine
     total = sum(hired.values())
     # Compared as integers, so that no rounding can decide.
     above: list[DepartmentLine] = [
-        (key, None if key is None else names[key], count)
-        for key, count in hired.items()
-        if count * len(hired) > total
+        (key, None if key is None else names[key], count) for key, count in hired.items() if count * len(hired) > total
     ]
     return sorted(above, key=lambda line: (-line[2], line[0] is None, line[0] or 0))
 

@@ -83,9 +83,7 @@ def test_a_bad_value(column: str, raw: bytes, reason: str) -> None:
     bad = hire(**{column: raw})
     verdict = judge("hired_employees", GOOD + b"\n" + bad + b"\n")
     assert verdict.accepted == [ANN]
-    assert [(row.line, row.raw, set(row.reasons)) for row in verdict.rejected] == [
-        (2, bad, {(column, reason)})
-    ]
+    assert [(row.line, row.raw, set(row.reasons)) for row in verdict.rejected] == [(2, bad, {(column, reason)})]
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,8 @@ record = st.one_of(
 )
 line = st.tuples(record, st.sampled_from([b"\n", b"\r\n", b"\n\n", b"\r\n\r\n"])).map(b"".join)
 start = st.sampled_from(
-    [b"", b"", b"", b"\xef\xbb\xbf", b"id,name,datetime,department_id,job_id\r\n", b"_line,JOB_id,department_id,datetime,name,Id\n",
+    [b"", b"", b"", b"\xef\xbb\xbf", b"id,name,datetime,department_id,job_id\r\n",
+     b"_line,JOB_id,department_id,datetime,name,Id\n",
      b"id,name\n", b"_x\n", b"\n\n"]
 )  # fmt: skip
 files = st.tuples(
@@ -55,9 +56,7 @@ def ours(table: str, data: bytes, chunk_bytes: int) -> tuple[list, list, int, in
         for chunk in reader:
             judged = validator.judge(chunk)
             accepted += [tuple(row.values()) for row in judged.accepted.to_pylist()]
-            rejected += [
-                (r.line, r.raw, frozenset((x.column, x.code) for x in r.reasons)) for r in judged.rejects
-            ]
+            rejected += [(r.line, r.raw, frozenset((x.column, x.code) for x in r.reasons)) for r in judged.rejects]
     except FileRejected as error:
         return [], [], 0, 0, error.code
     reason = None if accepted else "all_rows_bad"
@@ -66,19 +65,14 @@ def ours(table: str, data: bytes, chunk_bytes: int) -> tuple[list, list, int, in
 
 def theirs(table: str, data: bytes) -> tuple[list, list, int, int, str | None]:
     verdict = oracle.judge(table, data)
-    rows = [
-        tuple(v.replace(tzinfo=None) if isinstance(v, datetime) else v for v in row)
-        for row in verdict.accepted
-    ]
+    rows = [tuple(v.replace(tzinfo=None) if isinstance(v, datetime) else v for v in row) for row in verdict.accepted]
     rejected = [(r.line, r.raw, r.reasons) for r in verdict.rejected]
     if verdict.file_reason not in (None, "all_rows_bad"):
         return [], [], 0, 0, verdict.file_reason
     return rows, rejected, verdict.rows_read, verdict.blank_lines, verdict.file_reason
 
 
-@settings(
-    max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(files, st.sampled_from([1, 2, 3, 7, 31, 64, 1000, 1 << 20]))
 @example(b'1,"a\n', 1)
 @example(b'1,"a""b,2021-01-01T00:00:00Z,1,1\n2,x,2021-01-01T00:00:00Z,1,1', 1000)
