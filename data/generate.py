@@ -236,8 +236,7 @@ def sample_hires() -> str:
         unknown = {"department_id": "99"} if turn % 2 else {"job_id": "999"}
         hires[place] = hires[place]._replace(**unknown)
     return "".join(
-        bad[place](hire, hires[dice.below(10)].id) if place in bad else line(hire)
-        for place, hire in enumerate(hires)
+        bad[place](hire, hires[dice.below(10)].id) if place in bad else line(hire) for place, hire in enumerate(hires)
     )
 
 
