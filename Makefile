@@ -21,7 +21,7 @@ down: $(STAMP) ## end a running stack from another shell
 	@exec $(PY) -m embedded down
 
 status: $(STAMP) ## say what runs, and where
-	@exec $(PY) -m embedded status
+	@$(PY) -m embedded status || test $$? -eq 3
 
 env: $(STAMP) ## print export lines for clients: eval "$$(make -s env)"
 	@exec $(PY) -m embedded env

@@ -31,18 +31,17 @@ def status(settings: Settings) -> int:
     ready = bool(process) and bool(pidfile.read(settings.pid_file).get("ready"))
     state = "up" if ready else "starting or stopping" if process else "down"
     print(f"stack       {state}  ({settings.stack_dir}{f', pid {process.pid}' if process else ''})")
+    left = [] if process else leftovers.find(settings)
     places = {
         "Airflow": (settings.airflow_url, settings.airflow_port),
         "S3": (settings.s3_url, settings.s3_port),
         "PostgreSQL": (f"127.0.0.1:{settings.postgres_port}", settings.postgres_port),
     }
     for name, (place, port) in places.items():
-        answer = "free" if ports.is_free(port) else "listening" if process else "taken by something else"
+        answer = "free" if ports.is_free(port) else "listening" if process or left else "taken by something else"
         print(f"{name:<11} {answer:<10} {place}")
-    if not process:
-        left = leftovers.find(settings)
-        if left:
-            print(f"{len(left)} processes are left of a stack that was killed; make down ends them.")
+    if left:
+        print(f"{len(left)} processes are left of a stack that was killed; make down ends them.")
     return 0 if ready else 3
 
 
