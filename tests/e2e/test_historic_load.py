@@ -1,0 +1,169 @@
+"""The main job through Airflow's real processes: history is loaded once, counted right, and answers the insights."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import psycopg2
+import pytest
+
+from embedded.airflow_api import AirflowApi, ApiError
+from tests.oracle import rules
+from tests.oracle.insights import Tables, departments_hired_above_mean, hires_department_job
+
+DATA = Path(__file__).resolve().parents[2] / "data"
+SAMPLES = ("departments", "jobs", "hired_employees")
+
+
+class Product:
+    """The product as its users reach it: S3, REST triggers, SQL."""
+
+    def __init__(self, stack: Any) -> None:
+        env = stack.env
+        self.api = AirflowApi(env["AIRFLOW_URL"], env["AIRFLOW_USER"], env["AIRFLOW_PASSWORD"])
+        self.bucket = env["DATA_BUCKET"]
+        self.s3 = boto3.client(
+            "s3",
+            endpoint_url=env["S3_ENDPOINT_URL"],
+            region_name=env["AWS_DEFAULT_REGION"],
+            aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+        )
+        self._warehouse = env["WAREHOUSE_URI"]
+
+    def sql(self, text: str, *values: object) -> list[tuple[Any, ...]]:
+        with psycopg2.connect(self._warehouse) as connection, connection.cursor() as cursor:
+            cursor.execute(text, values)
+            return cursor.fetchall()
+
+    def put(self, prefix: str, name: str, body: bytes) -> None:
+        self.s3.put_object(Bucket=self.bucket, Key=f"{prefix}{name}", Body=body)
+
+    def run(self, prefix: str, **params: object) -> tuple[str, list[dict[str, Any]], str]:
+        """State, verdicts by file, and run id of one triggered historic load."""
+        body = {"logical_date": None, "conf": {"prefix": prefix, **params}}
+        deadline = time.monotonic() + 180
+        while True:
+            try:
+                run_id = self.api.post("/dags/historic_load/dagRuns", body)["dag_run_id"]
+                break
+            except ApiError as error:
+                if error.status != 404 or time.monotonic() > deadline:
+                    raise
+                time.sleep(1)
+        while True:
+            state = self.api.get(f"/dags/historic_load/dagRuns/{run_id}")["state"]
+            if state in ("success", "failed"):
+                return state, self._verdicts(run_id), run_id
+            assert time.monotonic() < deadline, f"{run_id} did not end"
+            time.sleep(0.3)
+
+    def _verdicts(self, run_id: str) -> list[dict[str, Any]]:
+        entries = self.api.get(f"/dags/historic_load/dagRuns/{run_id}/taskInstances/~/xcomEntries", limit=100)[
+            "xcom_entries"
+        ]
+        found = []
+        for entry in entries:
+            if entry["task_id"].startswith("load_") and entry["key"] == "return_value":
+                value = self.api.get(
+                    f"/dags/historic_load/dagRuns/{run_id}/taskInstances/{entry['task_id']}/xcomEntries/return_value",
+                    map_index=entry["map_index"], deserialize="true",
+                )["value"]  # fmt: skip
+                found += json.loads(value) if isinstance(value, str) else value
+        return found
+
+
+@pytest.fixture(scope="module")
+def product(stack: Any) -> Product:
+    return Product(stack)
+
+
+def judged() -> dict[str, rules.Verdict]:
+    return {name: rules.judge(name, (DATA / f"{name}.csv").read_bytes()) for name in SAMPLES}
+
+
+def test_samples_load_once_and_answer_the_insights(product: Product) -> None:
+    for name in SAMPLES:
+        product.put("first/", f"{name}.csv", (DATA / f"{name}.csv").read_bytes())
+    state, verdicts, _ = product.run("first/")
+    assert (state, sorted(v["verdict"] for v in verdicts)) == ("success", ["loaded"] * 3)
+    expected = judged()
+    for verdict in verdicts:
+        oracle = expected[verdict["table"]]
+        counts = verdict["rows"], verdict["inserted"], verdict["rejected"]
+        assert counts == (oracle.rows_read, len(oracle.accepted), len(oracle.rejected))
+    kept = product.sql(
+        "SELECT line, raw, reasons FROM ops.rejected_rows JOIN ops.loads USING (load_id) "
+        "WHERE table_name = 'hired_employees' ORDER BY line"
+    )
+    assert [(line, bytes(raw)) for line, raw, _ in kept] == [
+        (r.line, r.raw) for r in sorted(expected["hired_employees"].rejected, key=lambda r: r.line)
+    ]
+    rows = Tables(*(expected[name].accepted for name in SAMPLES))
+    deadline = time.monotonic() + 60
+    wanted = [tuple(line) for line in hires_department_job(rows, 2021)]
+    while True:
+        found = product.sql(
+            "SELECT department, job, q1, q2, q3, q4 FROM hires_department_job WHERE year = 2021 "
+            'ORDER BY department COLLATE "C" NULLS LAST, job COLLATE "C" NULLS LAST'
+        )
+        if found == wanted or time.monotonic() > deadline:
+            break
+        time.sleep(0.5)
+    assert found == wanted
+    assert product.sql(
+        "SELECT id, department, hired FROM departments_hired_above_mean WHERE year = 2021 "
+        "ORDER BY hired DESC, id NULLS LAST"
+    ) == [tuple(line) for line in departments_hired_above_mean(rows, 2021)]
+
+
+def test_a_second_trigger_says_duplicate_and_changes_nothing(product: Product) -> None:
+    before = product.sql("SELECT * FROM hired_employees ORDER BY id"), product.sql("SELECT count(*) FROM ops.loads")
+    state, verdicts, _ = product.run("first/")
+    assert (state, [v["verdict"] for v in verdicts]) == ("success", ["duplicate"] * 3)
+    after = product.sql("SELECT * FROM hired_employees ORDER BY id"), product.sql("SELECT count(*) FROM ops.loads")
+    assert before == after
+
+
+def test_a_changed_file_is_loaded_and_counted(product: Product) -> None:
+    product.put("first/", "jobs.csv", (DATA / "jobs.csv").read_bytes() + b"900,Keeper of Bees\r\n1,Renamed\r\n")
+    state, verdicts, _ = product.run("first/", tables=["jobs"])
+    jobs = verdicts[0]
+    assert (state, jobs["verdict"], jobs["inserted"], jobs["updated"]) == ("success", "loaded", 1, 0)
+    assert jobs["rejected"] == 1
+    product.put("second/", "jobs_corrected.csv", b"1,Renamed\r\n")
+    _, verdicts, _ = product.run("second/", tables=["jobs"])
+    assert (verdicts[0]["updated"], verdicts[0]["unchanged"]) == (1, 0)
+    assert product.sql("SELECT count(*) FROM ops.jobs_history WHERE id = 1") == [(1,)]
+
+
+def test_replace_replaces_in_one_step(product: Product) -> None:
+    product.put("replacement/", "departments.csv", b"1,Only One\r\n99,Another\r\n")
+    state, verdicts, _ = product.run("replacement/", tables=["departments"], mode="replace")
+    assert state == "success"
+    assert product.sql("SELECT id, department FROM departments ORDER BY id") == [(1, "Only One"), (99, "Another")]
+    assert verdicts[0]["removed"] == 11
+
+
+def test_a_bad_file_stops_no_other_and_the_gate_names_it(product: Product) -> None:
+    product.put("mixed/", "jobs_bad.csv", b"x,\r\n")
+    product.put("mixed/", "jobs_good.csv", b"950,Gardener\r\n")
+    state, verdicts, _ = product.run("mixed/")
+    assert state == "failed"
+    assert {v["file"]: v["verdict"] for v in verdicts} == {
+        "mixed/jobs_bad.csv": "rejected", "mixed/jobs_good.csv": "loaded"
+    }  # fmt: skip
+    assert product.sql("SELECT job FROM jobs WHERE id = 950") == [("Gardener",)]
+
+
+def test_a_wrong_prefix_fails_in_the_first_task(product: Product) -> None:
+    name = f"nothing-{uuid4().hex}/"
+    state, verdicts, run_id = product.run(name)
+    assert (state, verdicts) == ("failed", [])
+    tasks = product.api.get(f"/dags/historic_load/dagRuns/{run_id}/taskInstances")["task_instances"]
+    assert {task["task_id"]: task["try_number"] for task in tasks if task["state"] == "failed"}["plan"] == 1
