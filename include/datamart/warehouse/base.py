@@ -25,7 +25,7 @@ from datamart.validation import Reject
 _LEDGER = (
     "load_id", "table_name", "sha256", "source_key", "verdict", "code", "message", "rows_read", "rows_inserted",
     "rows_updated", "rows_unchanged", "rows_rejected", "rows_removed", "blank_lines", "warnings", "repairs",
-    "duplicate_of", "commit_seq",
+    "duplicate_of", "commit_seq", "run_id",
 )  # fmt: skip
 
 
