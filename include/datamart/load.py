@@ -250,7 +250,7 @@ class Loader:
         counts = Counts(read=one.read, rejected=one.rejects.count)
         base = Outcome(
             one.load_id, one.table.name, one.arrival.key, Verdict.LOADED, counts,
-            warnings=one.warnings, blank_lines=one.blank, sha256=one.sha256,
+            warnings=one.warnings, blank_lines=one.blank, sha256=one.sha256, run_id=self.run.get("run_id"),
         )  # fmt: skip
         if one.refused is None:
             return base
@@ -281,6 +281,7 @@ class Loader:
         outcome = Outcome(
             arrival.load_id, None, arrival.key, Verdict.REJECTED, code="no_table",
             message=f"The name fits no table. It must start with one of {names} and end in .csv.",
+            run_id=self.run.get("run_id"),
         )  # fmt: skip
         now = datetime.now(UTC)
         if not dry_run:

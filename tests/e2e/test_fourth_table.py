@@ -1,0 +1,52 @@
+"""One more entry in the dictionary is all that a fourth table needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import boto3
+
+from datamart.load import Loader
+from datamart.loads import Verdict
+from datamart.migrations import migrate
+from datamart.objects import ObjectStore
+from datamart.settings import load_settings
+from datamart.tables import TABLES, Column, Table, Type
+from datamart.warehouse.postgres import PostgresWarehouse
+
+OFFICES = Table(
+    "offices",
+    (Column("id", Type.INTEGER), Column("city", Type.TEXT), Column("opened", Type.DATETIME)),
+)
+
+
+def test_a_fourth_table_loads(stack: Any) -> None:
+    env = stack.env
+    client = boto3.client(
+        "s3",
+        endpoint_url=env["S3_ENDPOINT_URL"],
+        region_name=env["AWS_DEFAULT_REGION"],
+        aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+    )
+    tables = (*TABLES, OFFICES)
+    migrate(env["WAREHOUSE_URI"], tables=tables)
+    store = ObjectStore(client, env["DATA_BUCKET"])
+    store.write("fourth/offices_2021.csv", b'city,opened,id\n"Bern\nMitte",2021-02-03T04:05:06Z,7\nX,never,8\n')
+    warehouse = PostgresWarehouse(env["WAREHOUSE_URI"])
+    try:
+        loader = Loader(warehouse, store, load_settings({}), {"run_id": "test"}, tables)
+        (arrival,) = store.list("fourth/")
+        outcome = loader.load(arrival)
+        assert (outcome.verdict, outcome.counts.inserted, outcome.counts.rejected) == (Verdict.LOADED, 1, 1)
+        assert loader.load(arrival) == outcome
+        rows = warehouse.query("SELECT id, city, opened::text FROM offices")
+        assert rows == [(7, "Bern\nMitte", "2021-02-03 04:05:06")]
+        rejects = client.get_object(
+            Bucket=store.bucket, Key=f"rejected/offices/offices_rejected_{outcome.load_id}.csv"
+        )["Body"].read()
+        assert rejects == (
+            f"_line,_reasons,_load_id,city,opened,id\r\n4,opened:not_a_datetime,{outcome.load_id},X,never,8\r\n".encode()
+        )
+    finally:
+        warehouse.close()
