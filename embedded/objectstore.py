@@ -1,12 +1,16 @@
 """S3 from SeaweedFS's wheel: its identity file and the buckets."""
 
 import json
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
+from embedded.errors import StackError
 from embedded.settings import BACKUP_BUCKET, DATA_BUCKET, REGION, Settings
 from embedded.stacksecrets import Secrets, write_private
+
+PROBE = "stack-probe"
 
 
 def write_identities(settings: Settings, secrets: Secrets) -> str:
@@ -55,6 +59,27 @@ def ensure_buckets(settings: Settings, secrets: Secrets) -> None:
     for bucket in (DATA_BUCKET, BACKUP_BUCKET):
         if bucket not in existing:
             s3.create_bucket(Bucket=bucket)
+    if PROBE not in existing:
+        s3.create_bucket(Bucket=PROBE)
+    _wait_for_volumes(s3)
+
+
+def _wait_for_volumes(s3, seconds: float = 30) -> None:  # type: ignore[no-untyped-def]
+    """The gateway answers before it knows where old objects are: wait until one of them can be read."""
+    from botocore.exceptions import ClientError
+
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            s3.get_object(Bucket=PROBE, Key="probe")["Body"].read()
+            break
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "NoSuchKey":
+                break
+            if time.monotonic() > deadline:
+                raise StackError("S3 does not give back an object of an earlier start: see s3.log") from error
+        time.sleep(0.3)
+    s3.put_object(Bucket=PROBE, Key="probe", Body=b"x" * 4096)
 
 
 def remove_sockets(inner: dict[str, int]) -> None:

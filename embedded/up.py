@@ -128,7 +128,7 @@ def _stop(settings: Settings, console: Console, supervisor: Supervisor) -> None:
     """Airflow first, its database last."""
     started = time.monotonic()
     supervisor.stop(AIRFLOW, grace=10)
-    # SeaweedFS waits up to 25 s for its own streams; what it acknowledged is in its files already.
+    # SeaweedFS waits up to 25 s for its own streams; it is killed sooner.
     supervisor.stop(["s3"], grace=2)
     _end_stragglers(settings, supervisor)
     supervisor.stop(["postgres"], grace=20)
