@@ -61,6 +61,7 @@ class _Staged:
     names: tuple[str, ...] = ()
     warnings: dict[str, int] = field(default_factory=dict)
     refused: FileRejected | None = None
+    repairs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -133,11 +134,15 @@ class Loader:
                 while source.read(1 << 20):  # the rest counts for the file's identity
                     pass
         staged.sha256, staged.read, staged.blank = source.digest.hexdigest(), reader.rows, reader.blank
+        staged.repairs = self._known_load(reader.repairs)
         staged.names = reader.layout.names if reader.layout else table.names
         staged.refused = staged.refused or self._over_threshold(staged)
         if keep:
             self._keep_rejects(staged)
         return staged
+
+    def _known_load(self, load_id: int | None) -> int | None:
+        return load_id if load_id is not None and self.warehouse.find_load(load_id) else None
 
     def _table(self, name: str) -> Table:
         return next(table for table in self.tables if table.name == name)
@@ -251,6 +256,7 @@ class Loader:
         base = Outcome(
             one.load_id, one.table.name, one.arrival.key, Verdict.LOADED, counts,
             warnings=one.warnings, blank_lines=one.blank, sha256=one.sha256, run_id=self.run.get("run_id"),
+            repairs=one.repairs,
         )  # fmt: skip
         if one.refused is None:
             return base

@@ -22,6 +22,7 @@ from datamart.tables import Table
 
 COLUMN_COUNT = "column_count"
 UNCLOSED_QUOTE = "unclosed_quote"
+LOAD_ID = "_load_id"
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ class Reader:
         self.rows = 0
         self.blank = 0
         self.layout: Layout | None = None
+        self.repairs: int | None = None
+        """The load whose rejects file this is, when its first row says so in a column ``_load_id``."""
 
     def __iter__(self) -> Iterator[Chunk]:
         """Yield the file's rows.
@@ -83,6 +86,7 @@ class Reader:
             if len(block.starts) and self.layout is None:
                 self.layout = layout_of(block, self._table)
                 first = int(self.layout.header)
+                self.repairs = _repaired_load(block, first, self.layout)
             if self.layout is not None and len(block.starts) > first:
                 self.rows += len(block.starts) - first
                 yield _chunk(block, first, self.layout, self._table)
@@ -90,6 +94,15 @@ class Reader:
             raise FileRejected("empty", "The file is empty. Send it again with at least one row.")
         if not self.rows:
             raise FileRejected("header_only", "The file has a header and no rows. Send it with at least one row.")
+
+
+def _repaired_load(block: Block, first: int, layout: Layout) -> int | None:
+    if LOAD_ID not in layout.names or len(block.starts) <= first or (block.unclosed and first == len(block.starts) - 1):
+        return None
+    values = fields_of(block.raw(first))
+    place = layout.names.index(LOAD_ID)
+    text = values[place] if place < len(values) else b""
+    return int(text) if text.isdigit() and len(text) <= 19 else None
 
 
 def layout_of(block: Block, table: Table) -> Layout:

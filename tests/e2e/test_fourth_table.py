@@ -48,5 +48,12 @@ def test_a_fourth_table_loads(stack: Any) -> None:
         assert rejects == (
             f"_line,_reasons,_load_id,city,opened,id\r\n4,opened:not_a_datetime,{outcome.load_id},X,never,8\r\n".encode()
         )
+        store.write("repaired/offices_repaired.csv", rejects.replace(b"never", b"2022-01-01T00:00:00Z"))
+        (repaired,) = store.list("repaired/")
+        answer = loader.load(repaired)
+        assert (answer.verdict, answer.counts.inserted, answer.repairs) == (Verdict.LOADED, 1, outcome.load_id)
+        assert warehouse.query("SELECT repairs FROM ops.loads WHERE load_id = %(id)s", {"id": answer.load_id}) == [
+            (outcome.load_id,)
+        ]
     finally:
         warehouse.close()
