@@ -1,21 +1,17 @@
-"""One real stack for the session, on ports and in a folder of its own."""
+"""A real stack as a user runs it, on ports and in a folder of its own; `conftest` starts and ends them."""
 
 import os
 import shlex
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
-
 from embedded import ports
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[1]
 START_SECONDS = 240
 
 
@@ -102,31 +98,3 @@ class Stack:
             if any(needle in place for place in places):
                 found.append(f"{proc.name} {command.replace(bytes(1), b' ').decode(errors='replace')[:120]}")
         return found
-
-
-@pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
-    """A started stack without the demo's data; that nothing survives it is part of its end."""
-    with tempfile.TemporaryDirectory(prefix="e2e-", ignore_cleanup_errors=True) as folder:
-        own = Stack(Path(folder).resolve() / "stack")
-        try:
-            own.start()
-            yield own
-        finally:
-            if own.process is not None and own.process.poll() is None:
-                own.stop()
-            left = own.leftovers()
-            own.command("down")
-        assert left == [], "processes survived SIGTERM"
-
-
-@pytest.fixture
-def servers() -> Iterator[Stack]:
-    """PostgreSQL and S3 only, not yet started: for tests that end a stack in unkind ways."""
-    with tempfile.TemporaryDirectory(prefix="e2e-", ignore_cleanup_errors=True) as folder:
-        own = Stack(Path(folder).resolve() / "stack", airflow=False)
-        yield own
-        own.command("down")
-        if own.process is not None and own.process.poll() is None:
-            own.process.kill()
-            own.process.wait()

@@ -1,0 +1,59 @@
+"""Real servers for the tests: one whole stack and one without Airflow for the session, and fresh ones to mistreat."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.product import Product
+from tests.stack import Stack
+
+
+@contextmanager
+def _started(*, airflow: bool) -> Iterator[Stack]:
+    """A started stack without the demo's data; that nothing survives it is part of its end."""
+    with tempfile.TemporaryDirectory(prefix="test-", ignore_cleanup_errors=True) as folder:
+        own = Stack(Path(folder).resolve() / "stack", airflow=airflow)
+        try:
+            own.start()
+            yield own
+        finally:
+            if own.process is not None and own.process.poll() is None:
+                own.stop()
+            left = own.leftovers()
+            own.command("down")
+        assert left == [], "processes survived SIGTERM"
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """PostgreSQL, S3 and Airflow's processes."""
+    with _started(airflow=True) as own:
+        yield own
+
+
+@pytest.fixture(scope="session")
+def warehouse_and_s3() -> Iterator[Stack]:
+    """PostgreSQL and S3 without Airflow: ready in seconds."""
+    with _started(airflow=False) as own:
+        yield own
+
+
+@pytest.fixture(scope="session")
+def product(stack: Stack) -> Product:
+    """The started stack as its users reach it."""
+    return Product(stack)
+
+
+@pytest.fixture
+def servers() -> Iterator[Stack]:
+    """PostgreSQL and S3 only, not yet started: for tests that end a stack in unkind ways."""
+    with tempfile.TemporaryDirectory(prefix="test-", ignore_cleanup_errors=True) as folder:
+        own = Stack(Path(folder).resolve() / "stack", airflow=False)
+        yield own
+        own.command("down")
+        if own.process is not None and own.process.poll() is None:
+            own.process.kill()
+            own.process.wait()

@@ -1,0 +1,71 @@
+"""The product as its users reach it: S3, REST triggers, SQL."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import boto3
+import psycopg2
+
+from embedded.airflow_api import AirflowApi, ApiError
+from tests.stack import Stack
+
+
+class Product:
+    """One stack's clients."""
+
+    def __init__(self, stack: Stack) -> None:
+        env = stack.env
+        self.api = AirflowApi(env["AIRFLOW_URL"], env["AIRFLOW_USER"], env["AIRFLOW_PASSWORD"])
+        self.bucket = env["DATA_BUCKET"]
+        self.s3 = boto3.client(
+            "s3",
+            endpoint_url=env["S3_ENDPOINT_URL"],
+            region_name=env["AWS_DEFAULT_REGION"],
+            aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+        )
+        self._warehouse = env["WAREHOUSE_URI"]
+
+    def sql(self, text: str, *values: object) -> list[tuple[Any, ...]]:
+        with psycopg2.connect(self._warehouse) as connection, connection.cursor() as cursor:
+            cursor.execute(text, values)
+            return cursor.fetchall()
+
+    def put(self, prefix: str, name: str, body: bytes) -> None:
+        self.s3.put_object(Bucket=self.bucket, Key=f"{prefix}{name}", Body=body)
+
+    def run(self, prefix: str, **params: object) -> tuple[str, list[dict[str, Any]], str]:
+        """State, verdicts by file, and run id of one triggered historic load."""
+        body = {"logical_date": None, "conf": {"prefix": prefix, **params}}
+        deadline = time.monotonic() + 180
+        while True:
+            try:
+                run_id = self.api.post("/dags/historic_load/dagRuns", body)["dag_run_id"]
+                break
+            except ApiError as error:
+                if error.status != 404 or time.monotonic() > deadline:
+                    raise
+                time.sleep(1)
+        while True:
+            state = self.api.get(f"/dags/historic_load/dagRuns/{run_id}")["state"]
+            if state in ("success", "failed"):
+                return state, self._verdicts(run_id), run_id
+            assert time.monotonic() < deadline, f"{run_id} did not end"
+            time.sleep(0.3)
+
+    def _verdicts(self, run_id: str) -> list[dict[str, Any]]:
+        entries = self.api.get(f"/dags/historic_load/dagRuns/{run_id}/taskInstances/~/xcomEntries", limit=100)[
+            "xcom_entries"
+        ]
+        found = []
+        for entry in entries:
+            if entry["task_id"].startswith("load_") and entry["key"] == "return_value":
+                value = self.api.get(
+                    f"/dags/historic_load/dagRuns/{run_id}/taskInstances/{entry['task_id']}/xcomEntries/return_value",
+                    map_index=entry["map_index"], deserialize="true",
+                )["value"]  # fmt: skip
+                found += json.loads(value) if isinstance(value, str) else value
+        return found
