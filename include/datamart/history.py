@@ -97,19 +97,20 @@ def summary(outcome: Outcome) -> dict[str, Any]:
         "rejected": counts.rejected,
         "warnings": outcome.warnings,
         "changed": outcome.changed,
+        "forecast": outcome.forecast.value if outcome.forecast else None,
         "message": outcome.message,
     }
 
 
 def not_loaded(planned: list[list[Batch]], verdicts: list[Mapping[str, Any]]) -> list[str]:
     """A sentence for each planned file that was not loaded."""
-    fine = {Verdict.LOADED.value, Verdict.DUPLICATE.value, Verdict.DRY_RUN.value}
+    fine = {Verdict.LOADED.value, Verdict.DUPLICATE.value}
     answered = {verdict["file"]: verdict for verdict in verdicts}
     missing = []
     for key in (listed["key"] for wave in planned for batch in wave for listed in batch["files"]):
         verdict = answered.get(key)
         if verdict is None:
             missing.append(f"{key}: failed by a fault; see the log of its load task, then clear that task.")
-        elif verdict["verdict"] not in fine:
+        elif (verdict["forecast"] or verdict["verdict"]) not in fine:
             missing.append(f"{key}: {verdict['verdict']}. {verdict['message']}")
     return missing

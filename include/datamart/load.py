@@ -6,62 +6,21 @@ id comes from the arrival, so another try finds what was done.
 
 from __future__ import annotations
 
-import hashlib
-import io
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, BinaryIO
-
-import pyarrow as pa
-from pyarrow import parquet
 
 from datamart.errors import FileRejected
+from datamart.fingerprint import rules_in_force
 from datamart.loads import Arrival, Counts, Mode, Outcome, Verdict
-from datamart.objects import ObjectStore, clean_key, rejected_key
-from datamart.reader import Reader
-from datamart.rejects import RejectSpool, rejects_csv, rejects_raw
+from datamart.objects import ObjectStore
 from datamart.routing import table_for
 from datamart.settings import Settings
+from datamart.staging import Sink, Staged, Stager, content_digest
 from datamart.tables import TABLES, Table
 from datamart.validation import Validator
-from datamart.warehouse.base import Warehouse, balanced
-
-
-class _Hashing(io.BytesIO):
-    """Bytes on their way to the reader, with their SHA-256."""
-
-    def __init__(self, source: BinaryIO) -> None:
-        super().__init__()
-        self._source = source
-        self.digest = hashlib.sha256()
-
-    def read(self, size: int | None = -1) -> bytes:
-        data = self._source.read(-1 if size is None else size)
-        self.digest.update(data)
-        return data
-
-
-@dataclass
-class _Staged:
-    """A file that was read to its end: rows in temporary table ``name``, rejects in ``rejects``."""
-
-    arrival: Arrival
-    load_id: int
-    table: Table
-    name: str
-    rejects: RejectSpool
-    started: datetime
-    read: int = 0
-    accepted: int = 0
-    blank: int = 0
-    sha256: str = ""
-    names: tuple[str, ...] = ()
-    warnings: dict[str, int] = field(default_factory=dict)
-    refused: FileRejected | None = None
-    repairs: int | None = None
+from datamart.warehouse.base import Numbers, Warehouse, balanced
 
 
 @dataclass(frozen=True)
@@ -76,14 +35,21 @@ class Loader:
 
     def load(self, arrival: Arrival, *, dry_run: bool = False) -> Outcome:
         """Upsert one file; answers from the ledger when this very arrival was loaded before."""
-        done = self.warehouse.find_load(arrival.load_id)
-        if done is not None:
-            return self._again(done)
         table = table_for(arrival.key, self.tables)
+        done, load_id = self._before(arrival, table)
+        if done is not None:
+            return done
         if table is None:
-            return self._refuse_name(arrival, dry_run)
-        with ExitStack() as stack:
-            staged = self._stage(arrival, table, arrival.load_id, stack, keep=not dry_run)
+            return self._refuse_name(arrival, load_id, dry_run)
+        copy = self._known_copy(arrival, load_id, table, dry_run)
+        if copy is not None:
+            return copy
+        if not dry_run and self.warehouse.can_fill(table):
+            filled = self._fill(arrival, load_id, table)
+            if filled is not None:
+                return filled
+        with ExitStack() as resources:
+            staged = self._stage(arrival, load_id, table, resources, keep=not dry_run)
             if dry_run:
                 return self._dry_run(staged)
             return self._commit([staged], table, Mode.UPSERT)[0]
@@ -93,16 +59,51 @@ class Loader:
 
         Refused, leaving the table as it is, when a file was refused or no row would be left.
         """
-        with ExitStack() as stack:
-            run_id = self.run.get("run_id", "")
-            staged = [self._stage(one, table, one.replacement_id(run_id), stack, keep=not dry_run) for one in arrivals]
+        with ExitStack() as resources:
+            staged = [
+                self._stage(one, one.replacement_id(self._run_id or ""), table, resources, keep=not dry_run)
+                for one in arrivals
+            ]
             if dry_run:
-                return [self._dry_run(one) for one in staged]
+                return self._dry_replacement(staged, table)
             return self._commit(staged, table, Mode.REPLACE)
 
+    def fail(self, arrival: Arrival, mode: Mode, message: str) -> Outcome:
+        """Record that a fault kept the file from being loaded; a later try that succeeds takes the row's place."""
+        table = table_for(arrival.key, self.tables)
+        done, load_id = self._before(arrival, table)
+        if mode is Mode.REPLACE:
+            load_id = arrival.replacement_id(self._run_id or "")
+        elif done is not None:
+            return done
+        outcome = self._named(Outcome(load_id, table.name if table else None, arrival.key, Verdict.FAILED))
+        outcome = replace(outcome, code="fault", message=message)
+        now = datetime.now(UTC)
+        with self.warehouse.transaction():
+            if self.warehouse.find_load(load_id) is None:
+                self.warehouse.record(outcome, arrival, mode, self.run, (now, now))
+        return outcome
+
+    @property
+    def _run_id(self) -> str | None:
+        return self.run.get("run_id")
+
+    def _before(self, arrival: Arrival, table: Table | None) -> tuple[Outcome | None, int]:
+        """The ledger's answer, when the arrival needs no judgement (any more), and the id of the load otherwise."""
+        rules = rules_in_force(table, self.settings)
+        load_id = arrival.arrival_id
+        for done in self.warehouse.loads_of(arrival.arrival_id):
+            if done.settled:
+                return self._again(done), load_id
+            same_judge = done.rules == rules and self.settings.unknown_reference == "warn"
+            if done.run_id == self._run_id or same_judge:
+                return done, load_id
+            load_id = arrival.judged_again_id(self._run_id or "")
+        return None, load_id
+
     def _again(self, done: Outcome) -> Outcome:
-        """What to answer for an arrival that the ledger knows: a retry gets its answer, a new run hears so."""
-        if done.run_id == self.run.get("run_id") or done.verdict is Verdict.REJECTED:
+        """What to answer for an arrival that is in the table: a retry gets its answer, a new run hears so."""
+        if done.run_id == self._run_id:
             return done
         return replace(
             done,
@@ -114,122 +115,125 @@ class Loader:
             message=f"This very file was loaded before (load {done.load_id}); nothing changed.",
         )
 
-    def _stage(self, arrival: Arrival, table: Table, load_id: int, stack: ExitStack, *, keep: bool) -> _Staged:
-        name = f"staging_{load_id}"
-        rejects = RejectSpool()
-        stack.callback(rejects.close)
-        staged = _Staged(arrival, load_id, table, name, rejects, datetime.now(UTC))
-        known = {column: self.warehouse.keys_of(self._table(other)) for column, other in table.references.items()}
-        validator = Validator(table, known, reject_unknown=self.settings.unknown_reference == "reject")
-        self.warehouse.drop_staging(name)
-        stack.callback(self.warehouse.drop_staging, name)
-        with self.store.read(arrival) as body:
-            source = _Hashing(body)
-            reader = Reader(source, table, self.settings.chunk_bytes)
-            batches = self._batches(reader, validator, staged)
-            try:
-                self.warehouse.stage(table, name, self._kept_clean(batches, staged) if keep else batches)
-            except FileRejected as error:
-                staged.refused = error
-                while source.read(1 << 20):  # the rest counts for the file's identity
-                    pass
-        staged.sha256, staged.read, staged.blank = source.digest.hexdigest(), reader.rows, reader.blank
-        staged.repairs = self._known_load(reader.repairs)
-        staged.names = reader.layout.names if reader.layout else table.names
-        staged.refused = staged.refused or self._over_threshold(staged)
-        if keep:
-            self._keep_rejects(staged)
-        return staged
+    def _known_copy(self, arrival: Arrival, load_id: int, table: Table, dry_run: bool) -> Outcome | None:
+        """The verdict on a copy of a loaded file that can be known to change nothing, without reading its rows."""
+        rules = rules_in_force(table, self.settings)
+        likely = self.settings.unknown_reference == "warn" and self.warehouse.has_load_of(table, arrival.size, rules)
+        if not likely:
+            return None
+        started = datetime.now(UTC)
+        sha256 = content_digest(self.store, arrival)
+        with self.warehouse.transaction():
+            numbers = self.warehouse.lock(table)
+            done, _ = self._before(arrival, table)
+            if done is not None:
+                return done
+            first = self.warehouse.first_load_of_content(table, sha256)
+            if first is None or numbers.changed > first.newest or first.outcome.rules != rules:
+                return None
+            outcome = self._copy_of(first.outcome, arrival, load_id)
+            if dry_run:
+                return _forecast(outcome)
+            numbers = numbers.next(changed=False)
+            outcome = replace(outcome, commit_seq=numbers.commit)
+            self.warehouse.copy_rejects_of(first.outcome.load_id, load_id)
+            self._record(outcome, arrival, Mode.UPSERT, started)
+            self.warehouse.set_sequence(table, numbers)
+        return outcome
 
-    def _known_load(self, load_id: int | None) -> int | None:
-        return load_id if load_id is not None and self.warehouse.find_load(load_id) else None
+    def _copy_of(self, first: Outcome, arrival: Arrival, load_id: int) -> Outcome:
+        rows = first.counts
+        return self._named(
+            replace(
+                first,
+                load_id=load_id,
+                key=arrival.key,
+                verdict=Verdict.DUPLICATE,
+                duplicate_of=first.load_id,
+                repairs=None,
+                counts=Counts(read=rows.read, rejected=rows.rejected, unchanged=rows.read - rows.rejected),
+                message=_copy_message(first.load_id),
+            )
+        )
+
+    def _stage(self, arrival: Arrival, load_id: int, table: Table, resources: ExitStack, *, keep: bool) -> Staged:
+        name = f"staging_{load_id}"
+        self.warehouse.drop_staging(name)
+        resources.callback(self.warehouse.drop_staging, name)
+        stager = Stager(self.store, self.settings, keep)
+        sink: Sink = lambda batches: self.warehouse.stage(table, name, batches)  # noqa: E731
+        return stager.stage(arrival, load_id, self._validator(table), sink, resources)
+
+    def _validator(self, table: Table) -> Validator:
+        known = {column: self.warehouse.keys_of(self._table(other)) for column, other in table.references.items()}
+        return Validator(table, known, reject_unknown=self.settings.unknown_reference == "reject")
 
     def _table(self, name: str) -> Table:
         return next(table for table in self.tables if table.name == name)
 
-    def _batches(self, reader: Reader, validator: Validator, staged: _Staged) -> Iterator[pa.RecordBatch]:
-        for chunk in reader:
-            judged = validator.judge(chunk)
-            staged.rejects.add(judged.rejects)
-            staged.accepted += judged.accepted.num_rows
-            for column, count in judged.warnings.items():
-                staged.warnings[column] = staged.warnings.get(column, 0) + count
-            if judged.accepted.num_rows:
-                yield judged.accepted
+    def _fill(self, arrival: Arrival, load_id: int, table: Table) -> Outcome | None:
+        """Copy a file straight into an empty table under its lock; None when it is not empty after all.
 
-    def _kept_clean(self, batches: Iterator[pa.RecordBatch], staged: _Staged) -> Iterator[pa.RecordBatch]:
-        """Pass batches on and write them to clean parquet, in parts of bounded size."""
-        part, rows, writer, file = 0, 0, None, None
-        for batch in batches:
-            if writer is None:
-                file = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the part is sent
-                writer = parquet.ParquetWriter(file, staged.table.arrow_schema, compression="zstd")
-            writer.write_batch(batch)
-            rows += batch.num_rows
-            yield batch
-            if rows >= self.settings.part_rows:
-                self._send_part(writer, file, staged, part)
-                part, rows, writer = part + 1, 0, None
-        if writer is not None:
-            self._send_part(writer, file, staged, part)
+        Readers go on seeing the empty table until the commit: COPY takes no lock that they wait for.
+        """
+        validator = self._validator(table)
+        with ExitStack() as resources:
+            with self.warehouse.transaction():
+                numbers = self.warehouse.lock(table)
+                done, _ = self._before(arrival, table)
+                if done is not None:
+                    return done
+                if not self.warehouse.can_fill(table):
+                    return None
+                undo = self.warehouse.savepoint()
+                sink: Sink = lambda batches: self.warehouse.append(table, load_id, batches)  # noqa: E731
+                staged = Stager(self.store, self.settings).stage(arrival, load_id, validator, sink, resources)
+                outcome = self._outcome(staged)
+                if staged.refused:
+                    self.warehouse.roll_back_to(undo)
+                else:
+                    inserted = self.warehouse.count_of(table, load_id)
+                    outcome = replace(outcome, counts=replace(outcome.counts, inserted=inserted))
+                numbers = numbers.next(changed=outcome.changed)
+                outcome = replace(outcome, commit_seq=numbers.commit)
+                self._close(staged, outcome, Mode.UPSERT)
+                self.warehouse.set_sequence(table, numbers)
+            return outcome
 
-    def _send_part(self, writer: Any, file: Any, staged: _Staged, part: int) -> None:
-        writer.close()
-        file.seek(0)
-        self.store.write(clean_key(staged.table.name, staged.load_id, part), file)
-        file.close()
-
-    def _keep_rejects(self, staged: _Staged) -> None:
-        if not staged.rejects.count:
-            return
-        table, load_id = staged.table, staged.load_id
-        self.store.write(rejected_key(table.name, load_id), rejects_csv(staged.rejects, load_id, staged.names))
-        raw = rejects_raw(staged.rejects)
-        if raw.getbuffer().nbytes:
-            self.store.write(rejected_key(table.name, load_id, "raw"), raw)
-
-    def _over_threshold(self, staged: _Staged) -> FileRejected | None:
-        if staged.rejects.count == staged.read:
-            return FileRejected(
-                "all_rows_bad", f"All {staged.read} rows are bad. See the rejected rows for the reasons of each."
-            )
-        limit = self.settings.reject_threshold
-        share = staged.rejects.count / staged.read
-        if limit is None or share <= limit:
-            return None
-        return FileRejected(
-            "over_threshold",
-            f"{staged.rejects.count} of {staged.read} rows are bad ({share:.1%}; allowed: {limit:.1%}). Repair the "
-            "rejected rows or raise DATAMART_REJECT_THRESHOLD.",
-        )
-
-    def _commit(self, files: list[_Staged], table: Table, mode: Mode) -> list[Outcome]:
+    def _commit(self, files: list[Staged], table: Table, mode: Mode) -> list[Outcome]:
         with self.warehouse.transaction():
-            commit_seq, changed_seq = self.warehouse.lock(table)
-            done = [self.warehouse.find_load(one.load_id) for one in files]
-            if any(done):
-                return [self._again(outcome) for outcome in done if outcome]
+            numbers = self.warehouse.lock(table)
+            done = self._done_before(files, table, mode)
+            if done:
+                return done
             refused = mode is Mode.REPLACE and any(one.refused for one in files)
             outcomes = []
             for one in files:
-                commit_seq += 1
+                numbers = numbers.next(changed=False)
                 outcome = self._refused_with_others(one) if refused else self._outcome(one)
                 if outcome.verdict is Verdict.LOADED:
-                    outcome = self._merge(one, outcome, commit_seq, changed_seq)
-                if outcome.changed:
-                    changed_seq = commit_seq
-                outcomes.append(replace(outcome, commit_seq=commit_seq))
+                    outcome = self._merge(one, outcome, numbers)
+                numbers = numbers.now(changed=outcome.changed)
+                outcomes.append(replace(outcome, commit_seq=numbers.commit))
             if mode is Mode.REPLACE and not refused:
                 outcomes[-1] = self._remove_absent(files, outcomes[-1])
-                changed_seq = commit_seq if outcomes[-1].changed else changed_seq
+                numbers = numbers.now(changed=outcomes[-1].changed)
             for one, outcome in zip(files, outcomes, strict=True):
-                self._record(one, outcome, mode)
-            self.warehouse.set_sequence(table, commit_seq, changed_seq)
+                self._close(one, outcome, mode)
+            self.warehouse.set_sequence(table, numbers)
         return outcomes
 
-    def _remove_absent(self, files: list[_Staged], last: Outcome) -> Outcome:
+    def _done_before(self, files: list[Staged], table: Table, mode: Mode) -> list[Outcome]:
+        """What another attempt has committed while this one was reading."""
+        if mode is Mode.UPSERT:
+            done, _ = self._before(files[0].arrival, table)
+            return [done] if done is not None else []
+        found = [self.warehouse.find_load(one.load_id) for one in files]
+        return [self._again(outcome) if outcome.settled else outcome for outcome in found if outcome is not None]
+
+    def _remove_absent(self, files: list[Staged], last: Outcome) -> Outcome:
         table, joined = files[0].table, f"keep_{last.load_id}"
-        self.warehouse.join_keys(table, [one.name for one in files], joined)
+        self.warehouse.join_keys(table, [one.staging for one in files], joined)
         removed = self.warehouse.remove_absent(table, joined, last.load_id, last.commit_seq or 0)
         self.warehouse.drop_staging(joined)
         if not removed:
@@ -237,61 +241,107 @@ class Loader:
         counts = replace(last.counts, removed=removed)
         return replace(last, counts=counts, verdict=Verdict.LOADED, duplicate_of=None, message="")
 
-    def _record(self, one: _Staged, outcome: Outcome, mode: Mode) -> None:
-        """Rejected rows and ledger row join the open transaction; the counts must add up."""
+    def _close(self, one: Staged, outcome: Outcome, mode: Mode) -> None:
+        """Rejected rows and ledger row join the open transaction."""
         self.warehouse.copy_rejects(one.load_id, one.rejects)
-        stored = self.warehouse.rejected_count(one.load_id)
-        if outcome.verdict in (Verdict.LOADED, Verdict.DUPLICATE):
-            balanced(replace(outcome, counts=replace(outcome.counts, rejected=stored)))
-        self.warehouse.record(outcome, one.arrival, mode, self.run, (one.started, datetime.now(UTC)))
+        self._record(outcome, one.arrival, mode, one.started)
 
-    def _refused_with_others(self, one: _Staged) -> Outcome:
+    def _record(self, outcome: Outcome, arrival: Arrival, mode: Mode, started: datetime) -> None:
+        """Add the ledger row; the counts must add up with the rejected rows that the warehouse holds."""
+        stored = self.warehouse.rejected_count(outcome.load_id)
+        if outcome.settled:
+            balanced(replace(outcome, counts=replace(outcome.counts, rejected=stored)))
+        self.warehouse.record(outcome, arrival, mode, self.run, (started, datetime.now(UTC)))
+
+    def _refused_with_others(self, one: Staged) -> Outcome:
         refusal = one.refused or FileRejected(
             "replacement_refused", "Another file of this replacement was refused; the table is as it was."
         )
         return replace(self._outcome(one), verdict=Verdict.REJECTED, code=refusal.code, message=str(refusal))
 
-    def _outcome(self, one: _Staged) -> Outcome:
+    def _named(self, outcome: Outcome) -> Outcome:
+        """The outcome as this run's, judged by the rules in force."""
+        table = None if outcome.table is None else self._table(outcome.table)
+        return replace(outcome, run_id=self._run_id, rules=rules_in_force(table, self.settings))
+
+    def _outcome(self, one: Staged) -> Outcome:
         counts = Counts(read=one.read, rejected=one.rejects.count)
-        base = Outcome(
-            one.load_id, one.table.name, one.arrival.key, Verdict.LOADED, counts,
-            warnings=one.warnings, blank_lines=one.blank, sha256=one.sha256, run_id=self.run.get("run_id"),
-            repairs=one.repairs,
+        base = self._named(
+            Outcome(
+                one.load_id, one.table.name, one.arrival.key, Verdict.LOADED, counts,
+                warnings=one.warnings, blank_lines=one.blank, sha256=one.sha256, repairs=self._known(one.repairs),
+            )
         )  # fmt: skip
         if one.refused is None:
             return base
         return replace(base, verdict=Verdict.REJECTED, code=one.refused.code, message=str(one.refused))
 
-    def _merge(self, one: _Staged, outcome: Outcome, commit_seq: int, changed_seq: int) -> Outcome:
+    def _known(self, load_id: int | None) -> int | None:
+        return load_id if load_id is not None and self.warehouse.find_load(load_id) else None
+
+    def _merge(self, one: Staged, outcome: Outcome, numbers: Numbers) -> Outcome:
         first = self.warehouse.first_load_of_content(one.table, one.sha256)
-        if first is not None and changed_seq <= first[1]:
-            merged = Counts(unchanged=one.accepted)
-        else:
-            merged = self.warehouse.merge(one.table, one.name, one.load_id, commit_seq)
+        merged = self.warehouse.merge(one.table, one.staging, one.load_id, numbers.commit)
         counts = replace(merged, read=one.read, rejected=one.rejects.count)
         outcome = replace(outcome, counts=counts)
-        if first is not None and not counts.changed:
-            return replace(
-                outcome, verdict=Verdict.DUPLICATE, duplicate_of=first[0],
-                message=f"The same bytes were loaded before (load {first[0]}); nothing changed.",
-            )  # fmt: skip
-        return outcome
+        if first is None or counts.changed:
+            return outcome
+        same = first.outcome.load_id
+        return replace(outcome, verdict=Verdict.DUPLICATE, duplicate_of=same, message=_copy_message(same))
 
-    def _dry_run(self, one: _Staged) -> Outcome:
+    def _dry_run(self, one: Staged) -> Outcome:
         outcome = self._outcome(one)
-        message = outcome.message or f"Dry run: {one.accepted} rows would be loaded, {one.rejects.count} rejected."
-        return replace(outcome, verdict=Verdict.DRY_RUN, message=message)
+        if outcome.verdict is Verdict.REJECTED:
+            return _forecast(outcome)
+        counts = self.warehouse.preview(one.table, one.staging)
+        outcome = replace(outcome, counts=replace(counts, read=one.read, rejected=one.rejects.count))
+        first = self.warehouse.first_load_of_content(one.table, one.sha256)
+        if first is not None and not counts.changed:
+            outcome = replace(outcome, verdict=Verdict.DUPLICATE, duplicate_of=first.outcome.load_id)
+        return _forecast(outcome)
 
-    def _refuse_name(self, arrival: Arrival, dry_run: bool) -> Outcome:
+    def _dry_replacement(self, files: list[Staged], table: Table) -> list[Outcome]:
+        """What a replacement would do; each file is held against the table as it is, not against the others."""
+        if any(one.refused for one in files):
+            return [_forecast(self._refused_with_others(one)) for one in files]
+        outcomes = [self._dry_run(one) for one in files]
+        joined = f"keep_{files[-1].load_id}"
+        self.warehouse.join_keys(table, [one.staging for one in files], joined)
+        removed = self.warehouse.count_absent(table, joined)
+        self.warehouse.drop_staging(joined)
+        last = replace(outcomes[-1], counts=replace(outcomes[-1].counts, removed=removed))
+        return [*outcomes[:-1], _forecast(replace(last, verdict=Verdict.LOADED)) if removed else last]
+
+    def _refuse_name(self, arrival: Arrival, load_id: int, dry_run: bool) -> Outcome:
         names = ", ".join(table.name for table in self.tables)
-        outcome = Outcome(
-            arrival.load_id, None, arrival.key, Verdict.REJECTED, code="no_table",
-            message=f"The name fits no table. It must start with one of {names} and end in .csv.",
-            run_id=self.run.get("run_id"),
+        outcome = self._named(
+            Outcome(
+                load_id, None, arrival.key, Verdict.REJECTED, code="no_table",
+                message=f"The name fits no table. It must start with one of {names} and end in .csv.",
+            )
         )  # fmt: skip
+        if dry_run:
+            return _forecast(outcome)
         now = datetime.now(UTC)
-        if not dry_run:
-            with self.warehouse.transaction():
-                if self.warehouse.find_load(arrival.load_id) is None:
-                    self.warehouse.record(outcome, arrival, Mode.UPSERT, self.run, (now, now))
+        with self.warehouse.transaction():
+            if self.warehouse.find_load(load_id) is None:
+                self.warehouse.record(outcome, arrival, Mode.UPSERT, self.run, (now, now))
         return outcome
+
+
+def _copy_message(load_id: int) -> str:
+    return f"The same bytes were loaded before (load {load_id}); nothing changed."
+
+
+def _forecast(outcome: Outcome) -> Outcome:
+    """What a dry run answers: the verdict that the file would get, and its counts."""
+    counts = outcome.counts
+    would = "be rejected" if outcome.verdict is Verdict.REJECTED else f"be {outcome.verdict.value}"
+    rows = (
+        f"{counts.inserted} rows inserted, {counts.updated} updated, {counts.unchanged} unchanged, "
+        f"{counts.removed} removed, {counts.rejected} rejected"
+    )
+    reason = f" {outcome.message}" if outcome.verdict is Verdict.REJECTED else ""
+    return replace(
+        outcome, verdict=Verdict.DRY_RUN, forecast=outcome.verdict, message=f"Dry run: would {would}; {rows}.{reason}"
+    )

@@ -49,9 +49,13 @@ class Arrival:
         return self.version_id or f"{self.etag}@{self.last_modified.isoformat()}"
 
     @property
-    def load_id(self) -> int:
-        """A positive 63-bit number derived from bucket, key and version; equal for every retry."""
+    def arrival_id(self) -> int:
+        """A positive 63-bit number derived from bucket, key and version; the id of its first load too."""
         return _number(self.bucket, self.key, self.version)
+
+    def judged_again_id(self, run_id: str) -> int:
+        """The load's id when a refused arrival is judged again by another run."""
+        return _number(self.bucket, self.key, self.version, "again", run_id)
 
     def replacement_id(self, run_id: str) -> int:
         """The id when the file takes part in a replacement: asked for again it is done again, retried it is not."""
@@ -98,8 +102,16 @@ class Outcome:
     repairs: int | None = None
     commit_seq: int | None = None
     run_id: str | None = None
+    rules: str | None = None
+    forecast: Verdict | None = None
+    """What a dry run says the verdict would be."""
 
     @property
     def changed(self) -> bool:
         """Rows of the table are other than before."""
         return self.verdict is Verdict.LOADED and self.counts.changed
+
+    @property
+    def settled(self) -> bool:
+        """The arrival's rows are in the table; it is never loaded again."""
+        return self.verdict in (Verdict.LOADED, Verdict.DUPLICATE)

@@ -17,7 +17,7 @@ from datamart.loads import Arrival
 
 _CHANGED = {"PreconditionFailed", "412", "ConditionalRequestConflict"}
 _GONE = {"NoSuchKey", "404", "NotFound"}
-_REFUSED = {"AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "NoSuchBucket", "ExpiredToken"}
+_REFUSED = {"AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "NoSuchBucket"}
 
 
 def clean_key(table: str, load_id: int, part: int) -> str:
@@ -33,7 +33,7 @@ def rejected_key(table: str, load_id: int, suffix: str = "csv") -> str:
 def archive_key(table: str, arrival: Arrival) -> str:
     """Where a loaded file goes: by the day it arrived, so that a retry finds the same place."""
     day = arrival.last_modified.strftime("%Y/%m/%d")
-    return f"archive/{table}/{day}/{arrival.load_id}-{arrival.key.rsplit('/', 1)[-1]}"
+    return f"archive/{table}/{day}/{arrival.arrival_id}-{arrival.key.rsplit('/', 1)[-1]}"
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,11 @@ def table_names(table: Table, staging: str) -> dict[str, str]:
     columns = [f'"{name}"' for name in table.names]
     values = [name for name in columns if name != key]
 
-    def differs(target: str) -> str:
-        return " OR ".join(f"{target}.{name} <> staging.{name}" for name in values) or "1 = 0"
+    def differs(target: str, source: str = "staging") -> str:
+        return " OR ".join(f"{target}.{name} <> {source}.{name}" for name in values) or "1 = 0"
+
+    def assignments(source: str) -> str:
+        return ", ".join(f"{name} = {source}.{name}" for name in values) or f"{key} = {source}.{key}"
 
     return {
         "target": f"public.{table.name}",
@@ -43,8 +46,11 @@ def table_names(table: Table, staging: str) -> dict[str, str]:
         "columns": ", ".join(columns),
         "target_columns": ", ".join(f"target.{name}" for name in columns),
         "staging_columns": ", ".join(f"staging.{name}" for name in columns),
-        "assignments": ", ".join(f"{name} = staging.{name}" for name in values) or f"{key} = staging.{key}",
+        "matched_columns": ", ".join(f"matched.{name}" for name in columns),
+        "assignments": assignments("staging"),
+        "excluded_assignments": assignments("excluded"),
         "differs": differs("target"),
         "target_differs": differs(f"public.{table.name}"),
+        "excluded_differs": differs("target", "excluded"),
         "definitions": ",\n    ".join(f'"{column.name}" {column.type.sql} NOT NULL' for column in table.columns),
     }

@@ -102,7 +102,7 @@ class Validator:
         *,
         reject_unknown: bool = False,
     ) -> None:
-        self._table = table
+        self.table = table
         self._known = {name: np.sort(ids) for name, ids in (known or {}).items()}
         self._reject_unknown = reject_unknown
         self._seen = rules.FirstSeen()
@@ -118,7 +118,7 @@ class Validator:
                 for name, values in chunk.columns.items()
             }
         )
-        _collect(_failures(raw_schema(self._table), frame), reasons)
+        _collect(_failures(raw_schema(self.table), frame), reasons)
         good = np.ones(count, np.bool_)
         good[list(reasons)] = False
         rows = np.flatnonzero(good)
@@ -141,7 +141,7 @@ class Validator:
         keep = np.ones(batch.num_rows, np.bool_)
         keep[list(late)] = False
         places = np.flatnonzero(keep)
-        keys = pd.DataFrame({self._table.key: batch.column(self._table.key).to_numpy()[keep].astype(np.int64)})
+        keys = pd.DataFrame({self.table.key: batch.column(self.table.key).to_numpy()[keep].astype(np.int64)})
         doubled: dict[int, list[Reason]] = {}
         _collect(_failures(self._keys, keys), doubled)
         late.update({int(places[place]): found for place, found in doubled.items()})
@@ -156,12 +156,12 @@ class Validator:
             return pd.Series(self._seen.fresh(keys.to_numpy()), index=keys.index)
 
         check = pandera.Check(fresh, name=rules.DUPLICATE_ID, error=rules.DUPLICATE_ID)
-        return pandera.DataFrameSchema({self._table.key: pandera.Column("int64", [check])})
+        return pandera.DataFrameSchema({self.table.key: pandera.Column("int64", [check])})
 
     def _typed(self, chunk: Chunk, good: Mask) -> pa.RecordBatch:
         keep = None if good.all() else pa.array(good)
         arrays = []
-        for column in self._table.columns:
+        for column in self.table.columns:
             values = chunk.columns[column.name]
             values = values if keep is None else values.filter(keep)
             if column.type is Type.INTEGER:
@@ -170,10 +170,10 @@ class Validator:
                 arrays.append(pa.array(rules.moments(values)).view(column.type.arrow))
             else:
                 arrays.append(values.cast(column.type.arrow))
-        return pa.RecordBatch.from_arrays(arrays, schema=self._table.arrow_schema)
+        return pa.RecordBatch.from_arrays(arrays, schema=self.table.arrow_schema)
 
     def _rejects(self, chunk: Chunk, reasons: dict[int, list[Reason]]) -> Iterator[Reject]:
-        order = {column.name: place for place, column in enumerate(self._table.columns)}
+        order = {column.name: place for place, column in enumerate(self.table.columns)}
         lines = chunk.lines
         found = [
             Reject(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
 from airflow.sdk import AssetAlias, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
-from datamart.errors import ConfigurationError, DatamartError
+from datamart.errors import ConfigurationError, DatamartError, TransientFault
 from datamart.history import Batch, arrivals_of, batch_label, not_loaded, plan_history, summary
-from datamart.loads import Mode, Outcome
+from datamart.load import Loader
+from datamart.loads import Arrival, Mode, Outcome
 from datamart.tables import table_named
 from datamart_airflow.assets import CHANGED, TABLE_ASSETS
 from datamart_airflow.clients import loader, object_store
@@ -31,24 +33,27 @@ def load_batch(batch: Batch, mode: str, dry_run: bool) -> list[dict[str, Any]]:
     """Load every file of a batch; a fault of one does not stop the others, but fails the task for its retry."""
     context = get_current_context()
     context["label"] = batch_label(batch)  # type: ignore[typeddict-unknown-key]
-    faults: list[str] = []
+    arrivals = arrivals_of(batch)
+    groups = [arrivals] if Mode(mode) is Mode.REPLACE else [[arrival] for arrival in arrivals]
     outcomes: list[Outcome] = []
+    faults: list[Exception] = []
     with loader() as load:
-        if Mode(mode) is Mode.REPLACE:
-            outcomes = load.replace(arrivals_of(batch), table_named(batch["table"]), dry_run=dry_run)
-        else:
-            for arrival in arrivals_of(batch):
-                try:
-                    outcomes.append(load.load(arrival, dry_run=dry_run))
-                except DatamartError as error:
-                    faults.append(f"{arrival.key}: {error}")
+        for group in groups:
+            try:
+                outcomes += _load_group(load, group, batch["table"], Mode(mode), dry_run)
+            except Exception as error:  # noqa: BLE001 - told at the end; the other files are still to be loaded
+                faults.append(error)
+                outcomes += _record_fault(load, group, Mode(mode), error, dry_run)
     for outcome in outcomes:
         log.info("%s: %s %s", outcome.key, outcome.verdict, outcome.counts)
         if outcome.changed and outcome.table:
             context["outlet_events"][AssetAlias(CHANGED)].add(TABLE_ASSETS[outcome.table])
+    verdicts = [summary(outcome) for outcome in outcomes]
     if faults:
-        raise RuntimeError("Not loaded: " + " | ".join(faults))
-    return [summary(outcome) for outcome in outcomes]
+        # The gate judges all files, those of a failed task too.
+        context["ti"].xcom_push("return_value", verdicts)
+        _fail(faults)
+    return verdicts
 
 
 def judge_run(planned: list[list[Batch]], verdicts: list[Mapping[str, Any]]) -> dict[str, int]:
@@ -58,3 +63,41 @@ def judge_run(planned: list[list[Batch]], verdicts: list[Mapping[str, Any]]) -> 
         raise AirflowFailException(f"{len(wrong)} files were not loaded:\n" + "\n".join(wrong))
     found = [verdict["verdict"] for verdict in verdicts]
     return {verdict: found.count(verdict) for verdict in sorted(set(found))}
+
+
+def _load_group(load: Loader, group: list[Arrival], table: str, mode: Mode, dry_run: bool) -> list[Outcome]:
+    if mode is Mode.REPLACE:
+        return load.replace(group, table_named(table), dry_run=dry_run)
+    return [load.load(arrival, dry_run=dry_run) for arrival in group]
+
+
+def _record_fault(load: Loader, group: list[Arrival], mode: Mode, error: Exception, dry_run: bool) -> list[Outcome]:
+    """Tell the log and, when it can be reached, the ledger what kept the files from being loaded."""
+    names = ", ".join(arrival.key for arrival in group)
+    log.error("%s: %s", names, _sentence(error))
+    if dry_run:
+        return []
+    try:
+        return [load.fail(arrival, mode, _sentence(error)) for arrival in group]
+    except DatamartError as second:
+        log.error("%s: the ledger could not be told either: %s", names, second)
+        return []
+
+
+def _sentence(error: Exception) -> str:
+    """The message of our own errors; of others only the kind and place, as their messages may quote a row."""
+    if isinstance(error, DatamartError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"The machine of this task refused: {error.strerror} ({type(error).__name__})."
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"An unexpected {type(error).__name__} in {where.name} (line {where.lineno}): please report it."
+
+
+def _fail(faults: list[Exception]) -> None:
+    """End the task; it is tried again only when that can help."""
+    message = "Not loaded: " + " | ".join(map(_sentence, faults))
+    useless = (fault for fault in faults if isinstance(fault, DatamartError) and not isinstance(fault, TransientFault))
+    if len(list(useless)) == len(faults):
+        raise AirflowFailException(message)
+    raise RuntimeError(message)

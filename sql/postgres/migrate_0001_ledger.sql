@@ -14,6 +14,7 @@ CREATE TABLE IF NOT EXISTS ops.tables (
 
 CREATE TABLE IF NOT EXISTS ops.loads (
     load_id BIGINT PRIMARY KEY,
+    arrival_id BIGINT NOT NULL,
     table_name VARCHAR(63),
     source_bucket VARCHAR(255) NOT NULL,
     source_key VARCHAR(4096) NOT NULL,
@@ -38,8 +39,11 @@ CREATE TABLE IF NOT EXISTS ops.loads (
     run_id VARCHAR(250),
     repairs BIGINT,
     duplicate_of BIGINT,
-    commit_seq BIGINT
+    commit_seq BIGINT,
+    -- Which rules judged the file (datamart.fingerprint).
+    rules CHAR(16)
 );
+CREATE INDEX IF NOT EXISTS loads_by_arrival ON ops.loads (arrival_id);
 CREATE INDEX IF NOT EXISTS loads_by_content ON ops.loads (sha256, table_name);
 CREATE INDEX IF NOT EXISTS loads_by_end ON ops.loads (finished_at);
 

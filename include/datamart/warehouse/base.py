@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -25,8 +27,32 @@ from datamart.validation import Reject
 _LEDGER = (
     "load_id", "table_name", "sha256", "source_key", "verdict", "code", "message", "rows_read", "rows_inserted",
     "rows_updated", "rows_unchanged", "rows_rejected", "rows_removed", "blank_lines", "warnings", "repairs",
-    "duplicate_of", "commit_seq", "run_id",
+    "duplicate_of", "commit_seq", "run_id", "rules",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A table's two numbers: its newest commit, and the newest commit that changed rows."""
+
+    commit: int
+    changed: int
+
+    def next(self, *, changed: bool) -> Numbers:
+        """The numbers after one more commit."""
+        return Numbers(self.commit + 1, self.changed).now(changed=changed)
+
+    def now(self, *, changed: bool) -> Numbers:
+        """The numbers when the newest commit turns out to have changed rows, or not."""
+        return Numbers(self.commit, self.commit if changed else self.changed)
+
+
+@dataclass(frozen=True)
+class KnownContent:
+    """Bytes that were loaded before: the first load of them, and the newest commit that found or put them there."""
+
+    outcome: Outcome
+    newest: int
 
 
 class Warehouse(ABC):
@@ -43,8 +69,24 @@ class Warehouse(ABC):
         """All rows of a query with bound values."""
 
     @abstractmethod
-    def transaction(self) -> Any:
+    def transaction(self) -> AbstractContextManager[None]:
         """A context manager: commits at its end, rolls back on any error."""
+
+    @abstractmethod
+    def can_fill(self, table: Table) -> bool:
+        """The table is empty and ``append`` may copy straight into it."""
+
+    @abstractmethod
+    def append(self, table: Table, load_id: int, batches: Iterable[pa.RecordBatch]) -> None:
+        """Copy ``batches`` into the table itself, within the open transaction. Needs the lock."""
+
+    @abstractmethod
+    def savepoint(self) -> str:
+        """A place in the open transaction to roll back to."""
+
+    @abstractmethod
+    def roll_back_to(self, savepoint: str) -> None:
+        """Undo what the open transaction did since ``savepoint``."""
 
     @abstractmethod
     def stage(self, table: Table, staging: str, batches: Iterable[pa.RecordBatch]) -> None:
@@ -55,8 +97,8 @@ class Warehouse(ABC):
         """Add rejected rows to ``ops.rejected_rows`` within the open transaction."""
 
     @abstractmethod
-    def lock(self, table: Table) -> tuple[int, int]:
-        """Take the table's lock for this transaction; its commit number and that of its last change."""
+    def lock(self, table: Table) -> Numbers:
+        """Take the table's lock for this transaction; the numbers it guards."""
 
     @abstractmethod
     def close(self) -> None:
@@ -75,22 +117,48 @@ class Warehouse(ABC):
         rows = self.query(f"SELECT {table.key} FROM public.{table.name}")  # noqa: S608
         return np.array([row[0] for row in rows], np.int64)
 
-    def find_load(self, load_id: int) -> Outcome | None:
-        """The ledger's answer for a load that was done before."""
-        found = self.query(
-            f"SELECT {', '.join(_LEDGER)} FROM ops.loads WHERE load_id = %(load_id)s",  # noqa: S608
+    def count_of(self, table: Table, load_id: int) -> int:
+        """Rows of the table that a load put there."""
+        counted = self.query(
+            f"SELECT COUNT(*) FROM public.{table.name} WHERE _load_id = %(load_id)s",  # noqa: S608
             {"load_id": load_id},
         )
-        return _outcome(found[0]) if found else None
+        return int(counted[0][0])
 
-    def first_load_of_content(self, table: Table, sha256: str) -> tuple[int, int] | None:
-        """Load id and newest commit number of loads of the same bytes, or None."""
+    def find_load(self, load_id: int) -> Outcome | None:
+        """The ledger's answer for a load that came to a verdict (a fault is none)."""
+        found = self._ledger("load_id = %(load_id)s AND verdict <> 'failed'", {"load_id": load_id})
+        return found[0] if found else None
+
+    def loads_of(self, arrival_id: int) -> list[Outcome]:
+        """The loads of one arrival that came to a verdict, replacements aside: settled ones first, oldest first."""
+        return self._ledger(
+            "arrival_id = %(arrival_id)s AND mode = 'upsert' AND verdict <> 'failed'"
+            " ORDER BY CASE WHEN verdict = 'rejected' THEN 1 ELSE 0 END, commit_seq, finished_at",
+            {"arrival_id": arrival_id},
+        )
+
+    def has_load_of(self, table: Table, size: int, rules: str) -> bool:
+        """Some file of that many bytes was loaded by the same rules: worth hashing one of the same size."""
         found = self.query(
-            "SELECT load_id, commit_seq FROM ops.loads WHERE sha256 = %(sha256)s AND table_name = %(table)s"
-            " AND verdict = 'loaded' ORDER BY commit_seq",
+            "SELECT 1 FROM ops.loads WHERE table_name = %(table)s AND bytes = %(size)s AND rules = %(rules)s"
+            " AND verdict = 'loaded' LIMIT 1",
+            {"table": table.name, "size": size, "rules": rules},
+        )
+        return bool(found)
+
+    def first_load_of_content(self, table: Table, sha256: str) -> KnownContent | None:
+        """The first load of the same bytes, or None."""
+        found = self._ledger(
+            "sha256 = %(sha256)s AND table_name = %(table)s AND verdict IN ('loaded', 'duplicate') ORDER BY commit_seq",
             {"sha256": sha256, "table": table.name},
         )
-        return (int(found[0][0]), int(found[-1][1])) if found else None
+        first = next((outcome for outcome in found if outcome.verdict is Verdict.LOADED), None)
+        return KnownContent(first, found[-1].commit_seq or 0) if first else None
+
+    def _ledger(self, condition: str, values: Mapping[str, object]) -> list[Outcome]:
+        text = f"SELECT {', '.join(_LEDGER)} FROM ops.loads WHERE {condition}"  # noqa: S608
+        return [_outcome(row) for row in self.query(text, values)]
 
     def merge(self, table: Table, staging: str, load_id: int, commit_seq: int) -> Counts:
         """Upsert ``staging`` into the table; replaced rows go to the history. Needs the lock.
@@ -101,16 +169,34 @@ class Warehouse(ABC):
         names = table_names(table, staging)
         values = {"load_id": load_id, "commit_seq": commit_seq}
         staged = self.query(f"SELECT COUNT(*) FROM {staging}")[0][0]  # noqa: S608
-        matched = self.query(self.sql("merge_matched", **names))[0][0]
-        kept = self.execute(self.sql("merge_history", **names), values)
-        updated = self.execute(self.sql("merge_update", **names), values)
-        inserted = self.execute(self.sql("merge_insert", **names), values)
+        matched, kept = self._keep_replaced(names, values)
+        updated, inserted = self._upsert(names, values, kept)
         if staged != matched + inserted or kept != updated:
             raise BalanceError(
                 f"{table.name}, load {load_id}: {staged} staged rows, but {matched} matched and {inserted} inserted; "
                 f"{updated} updated and {kept} kept in the history. Nothing was committed."
             )
         return Counts(inserted=inserted, updated=updated, unchanged=matched - updated)
+
+    def _keep_replaced(self, names: Mapping[str, str], values: Mapping[str, object]) -> tuple[int, int]:
+        """Rows that the staging table matches, and how many of them, because they differ, went to the history."""
+        matched = int(self.query(self.sql("merge_matched", **names))[0][0])
+        return matched, self.execute(self.sql("merge_history", **names), values)
+
+    def _upsert(self, names: Mapping[str, str], values: Mapping[str, object], kept: int) -> tuple[int, int]:  # noqa: ARG002 - a dialect whose one statement does both needs it
+        """Rows updated and rows inserted."""
+        updated = self.execute(self.sql("merge_update", **names), values)
+        return updated, self.execute(self.sql("merge_insert", **names), values)
+
+    def preview(self, table: Table, staging: str) -> Counts:
+        """What a merge of ``staging`` would do now."""
+        found = self.query(self.sql("merge_preview", **table_names(table, staging)))
+        staged, matched, differing = (int(number) for number in found[0])
+        return Counts(inserted=staged - matched, updated=differing, unchanged=matched - differing)
+
+    def count_absent(self, table: Table, staging: str) -> int:
+        """Rows whose key is not in ``staging``: what a replacement would remove."""
+        return int(self.query(self.sql("replace_preview", **table_names(table, staging)))[0][0])
 
     def remove_absent(self, table: Table, staging: str, load_id: int, commit_seq: int) -> int:
         """Take rows whose key is not in ``staging`` to the history; how many. Needs the lock.
@@ -135,19 +221,25 @@ class Warehouse(ABC):
         found = self.query("SELECT COUNT(*) FROM ops.rejected_rows WHERE load_id = %(load_id)s", {"load_id": load_id})
         return int(found[0][0])
 
-    def set_sequence(self, table: Table, commit_seq: int, changed_seq: int) -> None:
+    def copy_rejects_of(self, load_id: int, copy_id: int) -> None:
+        """Give a load the rejected rows of an earlier load of the same bytes."""
+        self.execute(self.sql("copy_rejects_of"), {"load_id": load_id, "copy_id": copy_id})
+
+    def set_sequence(self, table: Table, numbers: Numbers) -> None:
         """Write the table's numbers back. Needs the lock."""
         self.execute(
             "UPDATE ops.tables SET commit_seq = %(commit_seq)s, changed_seq = %(changed_seq)s"
             " WHERE table_name = %(table)s",
-            {"table": table.name, "commit_seq": commit_seq, "changed_seq": changed_seq},
+            {"table": table.name, "commit_seq": numbers.commit, "changed_seq": numbers.changed},
         )
 
     def record(self, outcome: Outcome, arrival: Arrival, mode: Mode, run: Mapping[str, str], times: Times) -> None:
-        """Add the load to the ledger within the open transaction."""
+        """Add the load to the ledger within the open transaction, in the place of an attempt that failed."""
+        self.execute(self.sql("forget_failed_load"), {"load_id": outcome.load_id})
         counts = outcome.counts
         row: dict[str, object] = {
-            "load_id": outcome.load_id, "table_name": outcome.table, "source_bucket": arrival.bucket,
+            "load_id": outcome.load_id, "arrival_id": arrival.arrival_id, "table_name": outcome.table,
+            "source_bucket": arrival.bucket,
             "source_key": arrival.key, "source_version": arrival.version, "sha256": outcome.sha256,
             "bytes": arrival.size, "mode": mode.value, "verdict": outcome.verdict.value, "code": outcome.code,
             "message": outcome.message[:4096], "rows_read": counts.read, "rows_inserted": counts.inserted,
@@ -156,6 +248,7 @@ class Warehouse(ABC):
             "warnings": json.dumps(outcome.warnings), "started_at": times[0], "finished_at": times[1],
             "dag_id": run.get("dag_id"), "run_id": run.get("run_id"), "repairs": outcome.repairs,
             "duplicate_of": outcome.duplicate_of, "commit_seq": outcome.commit_seq,
+            "rules": outcome.rules,
         }  # fmt: skip
         columns = {"columns": ", ".join(row), "values": ", ".join(f"%({name})s" for name in row)}
         self.execute(self.sql("insert_load", **columns), row)
@@ -184,6 +277,7 @@ def _outcome(row: tuple[Any, ...]) -> Outcome:
         repairs=found["repairs"],
         commit_seq=found["commit_seq"],
         run_id=found["run_id"],
+        rules=found["rules"],
     )  # fmt: skip
 
 

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import io
-import os
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import Any
 
 import psycopg2
 import psycopg2.errors
 import pyarrow as pa
 from psycopg2.extensions import ISOLATION_LEVEL_READ_COMMITTED
-from pyarrow import csv
 
-from datamart.errors import TerminalFault, TransientFault
+from datamart.errors import DatamartError, TerminalFault, TransientFault
 from datamart.statements import table_names
 from datamart.tables import Table
 from datamart.validation import Reject
-from datamart.warehouse.base import Warehouse
+from datamart.warehouse.ahead import Ahead, ahead
+from datamart.warehouse.base import Numbers, Warehouse
+from datamart.warehouse.binarycopy import encoded
 
 # Classes of SQLSTATE that another try may mend: connection, resources, rollback, operator, system, lock.
 _TRANSIENT = ("08", "40", "53", "55", "57", "58")
+_PIECES_AHEAD = 8
 
 
 class PostgresWarehouse(Warehouse):
@@ -63,39 +63,44 @@ class PostgresWarehouse(Warehouse):
             raise
         self.execute("COMMIT")
 
+    def can_fill(self, table: Table) -> bool:
+        return not self.query(f"SELECT 1 FROM public.{table.name} LIMIT 1")  # noqa: S608
+
+    def append(self, table: Table, load_id: int, batches: Iterable[pa.RecordBatch]) -> None:
+        names = table_names(table, "")
+        self._copy(f"COPY {names['target']} ({names['columns']}, _load_id)", encoded(table, batches, load_id))
+
     def stage(self, table: Table, staging: str, batches: Iterable[pa.RecordBatch]) -> None:
         names = table_names(table, staging)
         self.execute(self.sql("create_staging", **names))
-        self._copy(f"COPY {staging} ({names['columns']}) FROM STDIN (FORMAT csv)", batches)
+        self._copy(f"COPY {staging} ({names['columns']})", encoded(table, batches))
         self.execute(f"ANALYZE {staging}")
 
-    def _copy(self, text: str, batches: Iterable[pa.RecordBatch]) -> None:
-        """Send batches while they are made: one thread writes a pipe, this one lets the server read it."""
-        reading, writing = os.pipe()
-        failure: list[BaseException] = []
-
-        def produce() -> None:
-            options = csv.WriteOptions(include_header=False)
-            try:
-                with os.fdopen(writing, "wb", buffering=1 << 20) as out:
-                    for batch in batches:
-                        csv.write_csv(batch, out, options)
-            except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
-                failure.append(error)
-
-        producer = threading.Thread(target=produce, daemon=True)
-        producer.start()
-        with os.fdopen(reading, "rb") as source:
+    def _copy(self, target: str, pieces: Iterable[bytes]) -> None:
+        """Send pieces while they are made: another thread makes them, this one waits for the server."""
+        with ahead(pieces, _PIECES_AHEAD) as made:
             try:
                 with _faults(), self._connection.cursor() as cursor:
-                    cursor.copy_expert(text, _Failing(source, failure, producer), 1 << 16)
-            except Exception:
-                source.close()
-                producer.join()
-                if failure and not isinstance(failure[0], BrokenPipeError):
-                    raise failure[0] from None
+                    cursor.copy_expert(f"{target} FROM STDIN (FORMAT binary)", _Source(made))
+            except DatamartError:
+                # The server reports its own side of a stream that broke off; the reason is ours.
+                made.raise_failure()
                 raise
-        producer.join()
+
+    def savepoint(self) -> str:
+        self.execute("SAVEPOINT before_rows")
+        return "before_rows"
+
+    def roll_back_to(self, savepoint: str) -> None:
+        self.execute(f"ROLLBACK TO SAVEPOINT {savepoint}")
+
+    def _keep_replaced(self, names: Mapping[str, str], values: Mapping[str, object]) -> tuple[int, int]:
+        matched, kept = self.query(self.sql("merge_keep", **names), values)[0]
+        return int(matched), int(kept)
+
+    def _upsert(self, names: Mapping[str, str], values: Mapping[str, object], kept: int) -> tuple[int, int]:
+        touched = self.execute(self.sql("merge_upsert", **names), values)
+        return kept, touched - kept
 
     def copy_rejects(self, load_id: int, rejects: Iterable[Reject]) -> None:
         with _faults(), self._connection.cursor() as cursor:
@@ -107,32 +112,27 @@ class PostgresWarehouse(Warehouse):
                 ),
             )
 
-    def lock(self, table: Table) -> tuple[int, int]:
+    def lock(self, table: Table) -> Numbers:
         found = self.query(
             "SELECT commit_seq, changed_seq FROM ops.tables WHERE table_name = %(table)s FOR UPDATE",
             {"table": table.name},
         )
         if not found:
             raise TerminalFault(f"The warehouse does not know table {table.name}. Run its migrations first.")
-        return int(found[0][0]), int(found[0][1])
+        return Numbers(int(found[0][0]), int(found[0][1]))
 
     def close(self) -> None:
         self._connection.close()
 
 
-class _Failing:
-    """The reading end of a copy: when the producer failed, the copy fails too instead of ending early."""
+class _Source:
+    """Pieces that another thread makes, as the file that COPY reads; the driver takes any size."""
 
-    def __init__(self, source: IO[bytes], failure: list[BaseException], producer: threading.Thread) -> None:
-        self._source, self._failure, self._producer = source, failure, producer
+    def __init__(self, made: Ahead[bytes]) -> None:
+        self._made = made
 
-    def read(self, size: int = -1) -> bytes:
-        data = self._source.read(size)
-        if not data:
-            self._producer.join()
-            if self._failure:
-                raise self._failure[0]
-        return data
+    def read(self, _size: int = -1) -> bytes:
+        return self._made.take() or b""
 
 
 class _Lines(io.RawIOBase):

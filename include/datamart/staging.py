@@ -1,0 +1,158 @@
+"""One file from S3 to where rows can be merged from: read, validated, its clean parquet and rejects written.
+
+What comes of the rows afterwards - merge, ledger, verdict - is ``load``'s matter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from datamart.clean import CleanParts
+from datamart.errors import FileRejected
+from datamart.loads import Arrival
+from datamart.objects import ObjectStore, rejected_key
+from datamart.reader import Reader
+from datamart.rejects import RejectSpool, rejects_csv, rejects_raw
+from datamart.settings import Settings
+from datamart.tables import Table
+from datamart.validation import Validator
+
+Sink = Callable[[Iterator[pa.RecordBatch]], None]
+"""Takes all accepted rows of a file, in order: into a staging table, or into the table itself."""
+
+_READ_BYTES = 1 << 20
+
+
+@dataclass
+class Staged:
+    """A file that was read to its end; ``refused`` says why it may not be loaded, if so."""
+
+    arrival: Arrival
+    load_id: int
+    table: Table
+    rejects: RejectSpool
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    read: int = 0
+    accepted: int = 0
+    blank: int = 0
+    sha256: str = ""
+    names: tuple[str, ...] = ()
+    warnings: dict[str, int] = field(default_factory=dict)
+    refused: FileRejected | None = None
+    repairs: int | None = None
+
+    @property
+    def staging(self) -> str:
+        """The name of its temporary table."""
+        return f"staging_{self.load_id}"
+
+
+@dataclass(frozen=True)
+class Stager:
+    """Stages files of one bucket; with ``keep`` their clean rows and rejects are written to S3 too."""
+
+    store: ObjectStore
+    settings: Settings
+    keep: bool = True
+
+    def stage(self, arrival: Arrival, load_id: int, validator: Validator, sink: Sink, resources: ExitStack) -> Staged:
+        """Read the file once, from its first byte to its last; accepted rows go to ``sink`` as they come.
+
+        The result's rejects live on disk until ``resources`` is closed.
+
+        Raises:
+            SourceChanged, TransientFault, TerminalFault: as S3 or the warehouse answers.
+        """
+        rejects = RejectSpool()
+        resources.callback(rejects.close)
+        staged = Staged(arrival, load_id, validator.table, rejects)
+        with self.store.read(arrival) as body:
+            source = _Hashing(body)
+            reader = Reader(source, validator.table, self.settings.chunk_bytes)
+            batches = _accepted(reader, validator, staged)
+            try:
+                sink(self._clean(staged).keep(batches) if self.keep else batches)
+            except FileRejected as refusal:
+                staged.refused = refusal
+                while source.read(_READ_BYTES):  # the rest counts for the file's identity
+                    pass
+        staged.sha256, staged.read, staged.blank = source.digest.hexdigest(), reader.rows, reader.blank
+        staged.repairs = reader.repairs
+        staged.names = reader.layout.names if reader.layout else validator.table.names
+        staged.refused = staged.refused or self._over_threshold(staged)
+        if self.keep:
+            self._keep_rejects(staged)
+        return staged
+
+    def _clean(self, staged: Staged) -> CleanParts:
+        return CleanParts(self.store, staged.table, staged.load_id, self.settings.part_rows)
+
+    def _keep_rejects(self, staged: Staged) -> None:
+        if not staged.rejects.count:
+            return
+        name, load_id = staged.table.name, staged.load_id
+        self.store.write(rejected_key(name, load_id), rejects_csv(staged.rejects, load_id, staged.names))
+        raw = rejects_raw(staged.rejects)
+        if raw.getbuffer().nbytes:
+            self.store.write(rejected_key(name, load_id, "raw"), raw)
+
+    def _over_threshold(self, staged: Staged) -> FileRejected | None:
+        if staged.rejects.count == staged.read:
+            return FileRejected(
+                "all_rows_bad", f"All {staged.read} rows are bad. See the rejected rows for the reasons of each."
+            )
+        limit = self.settings.reject_threshold
+        share = staged.rejects.count / staged.read
+        if limit is None or share <= limit:
+            return None
+        return FileRejected(
+            "over_threshold",
+            f"{staged.rejects.count} of {staged.read} rows are bad ({share:.1%}; allowed: {limit:.1%}). Repair the "
+            "rejected rows or raise DATAMART_REJECT_THRESHOLD.",
+        )
+
+
+def content_digest(store: ObjectStore, arrival: Arrival) -> str:
+    """The SHA-256 of an object's bytes, as hexadecimal digits.
+
+    Raises:
+        SourceChanged, TransientFault, TerminalFault: as S3 answers.
+    """
+    with store.read(arrival) as body:
+        source = _Hashing(body)
+        while source.read(_READ_BYTES):
+            pass
+    return source.digest.hexdigest()
+
+
+def _accepted(reader: Reader, validator: Validator, staged: Staged) -> Iterator[pa.RecordBatch]:
+    for chunk in reader:
+        judged = validator.judge(chunk)
+        staged.rejects.add(judged.rejects)
+        staged.accepted += judged.accepted.num_rows
+        for column, count in judged.warnings.items():
+            staged.warnings[column] = staged.warnings.get(column, 0) + count
+        if judged.accepted.num_rows:
+            yield judged.accepted
+
+
+class _Hashing(io.BytesIO):
+    """Bytes on their way to the reader, with their SHA-256."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        super().__init__()
+        self._source = source
+        self.digest = hashlib.sha256()
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = self._source.read(-1 if size is None else size)
+        self.digest.update(data)
+        return data
