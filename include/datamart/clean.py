@@ -10,7 +10,7 @@ from typing import BinaryIO
 import pyarrow as pa
 from pyarrow import parquet
 
-from datamart.objects import ObjectStore, clean_key
+from datamart.objects import ObjectStore, clean_folder, clean_key
 from datamart.tables import Table
 
 
@@ -24,7 +24,10 @@ class CleanParts:
     part_rows: int
 
     def keep(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Pass batches on and write them; the last part is sent when the batches end."""
+        """Pass batches on and write them; the last part is sent when the batches end.
+
+        What an earlier try left beyond the last part is removed: it may have cut other parts.
+        """
         part, rows = 0, 0
         open_part: _Part | None = None
         for batch in batches:
@@ -38,6 +41,14 @@ class CleanParts:
                 part, rows, open_part = part + 1, 0, None
         if open_part is not None:
             self._send(part, open_part)
+            part += 1
+        self._remove_beyond(part)
+
+    def _remove_beyond(self, parts: int) -> None:
+        name, load_id = self.table.name, self.load_id
+        mine = {clean_key(name, load_id, number) for number in range(parts)}
+        found = self.store.list(clean_folder(name, load_id))
+        self.store.remove(one.key for one in found if one.key not in mine)
 
     def _send(self, number: int, part: _Part) -> None:
         part.writer.close()

@@ -11,16 +11,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from datamart.errors import FileRejected
+from datamart.errors import BalanceError, ConfigurationError, FileRejected
 from datamart.fingerprint import rules_in_force
 from datamart.loads import Arrival, Counts, Mode, Outcome, Verdict
-from datamart.objects import ObjectStore
+from datamart.objects import ObjectStore, rejected_key
+from datamart.rejects import RejectSpool, kept_reject, names_in
 from datamart.routing import table_for
 from datamart.settings import Settings
-from datamart.staging import Sink, Staged, Stager, content_digest
+from datamart.staging import Sink, Staged, Stager, content_digest, keep_rejects
 from datamart.tables import TABLES, Table
 from datamart.validation import Validator
 from datamart.warehouse.base import Numbers, Warehouse, balanced
+
+_MOST_REJECTS_COPIED = 500_000
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Loader:
     settings: Settings
     run: Mapping[str, str] = field(default_factory=dict)
     tables: tuple[Table, ...] = TABLES
+    fill_from_bytes: int = 16 * 1024 * 1024
+    """A file at least this large is copied straight into an empty table, holding the table's lock meanwhile."""
 
     def load(self, arrival: Arrival, *, dry_run: bool = False) -> Outcome:
         """Upsert one file; answers from the ledger when this very arrival was loaded before."""
@@ -44,7 +49,7 @@ class Loader:
         copy = self._known_copy(arrival, load_id, table, dry_run)
         if copy is not None:
             return copy
-        if not dry_run and self.warehouse.can_fill(table):
+        if not dry_run and arrival.size >= self.fill_from_bytes and self.warehouse.can_fill(table):
             filled = self._fill(arrival, load_id, table)
             if filled is not None:
                 return filled
@@ -59,6 +64,8 @@ class Loader:
 
         Refused, leaving the table as it is, when a file was refused or no row would be left.
         """
+        if not arrivals:
+            raise ConfigurationError(f"There is no file to replace the rows of {table.name} by.")
         with ExitStack() as resources:
             staged = [
                 self._stage(one, one.replacement_id(self._run_id or ""), table, resources, keep=not dry_run)
@@ -123,23 +130,39 @@ class Loader:
             return None
         started = datetime.now(UTC)
         sha256 = content_digest(self.store, arrival)
-        with self.warehouse.transaction():
+        with ExitStack() as resources, self.warehouse.transaction():
             numbers = self.warehouse.lock(table)
             done, _ = self._before(arrival, table)
             if done is not None:
                 return done
-            first = self.warehouse.first_load_of_content(table, sha256)
-            if first is None or numbers.changed > first.newest or first.outcome.rules != rules:
+            first = self.warehouse.first_load_of_content(table, sha256, rules)
+            if first is None or numbers.changed > first.newest:
                 return None
             outcome = self._copy_of(first.outcome, arrival, load_id)
             if dry_run:
                 return _forecast(outcome)
+            rejects = self._rejects_again(first.outcome, load_id, table, resources)
+            if rejects is None:
+                return None
             numbers = numbers.next(changed=False)
             outcome = replace(outcome, commit_seq=numbers.commit)
-            self.warehouse.copy_rejects_of(first.outcome.load_id, load_id)
+            self.warehouse.copy_rejects(load_id, rejects)
             self._record(outcome, arrival, Mode.UPSERT, started)
             self.warehouse.set_sequence(table, numbers)
         return outcome
+
+    def _rejects_again(self, first: Outcome, load_id: int, table: Table, resources: ExitStack) -> RejectSpool | None:
+        """The rejects of ``first`` for its copy too; None when they are too many, or its file in S3 has expired."""
+        spool = RejectSpool()
+        resources.callback(spool.close)
+        if not first.counts.rejected:
+            return spool
+        header = self.store.first_line(rejected_key(table.name, first.load_id))
+        if header is None or first.counts.rejected > _MOST_REJECTS_COPIED:
+            return None
+        spool.add(kept_reject(*row) for row in self.warehouse.rejects_of(first.load_id))
+        keep_rejects(self.store, table, load_id, spool, names_in(header))
+        return spool
 
     def _copy_of(self, first: Outcome, arrival: Arrival, load_id: int) -> Outcome:
         rows = first.counts
@@ -151,6 +174,7 @@ class Loader:
                 verdict=Verdict.DUPLICATE,
                 duplicate_of=first.load_id,
                 repairs=None,
+                warnings={},
                 counts=Counts(read=rows.read, rejected=rows.rejected, unchanged=rows.read - rows.rejected),
                 message=_copy_message(first.load_id),
             )
@@ -207,8 +231,10 @@ class Loader:
             if done:
                 return done
             refused = mode is Mode.REPLACE and any(one.refused for one in files)
-            outcomes = []
+            outcomes: list[Outcome] = []
             for one in files:
+                if outcomes:
+                    self._close(files[len(outcomes) - 1], outcomes[-1], mode)
                 numbers = numbers.next(changed=False)
                 outcome = self._refused_with_others(one) if refused else self._outcome(one)
                 if outcome.verdict is Verdict.LOADED:
@@ -218,8 +244,7 @@ class Loader:
             if mode is Mode.REPLACE and not refused:
                 outcomes[-1] = self._remove_absent(files, outcomes[-1])
                 numbers = numbers.now(changed=outcomes[-1].changed)
-            for one, outcome in zip(files, outcomes, strict=True):
-                self._close(one, outcome, mode)
+            self._close(files[-1], outcomes[-1], mode)
             self.warehouse.set_sequence(table, numbers)
         return outcomes
 
@@ -251,6 +276,10 @@ class Loader:
         stored = self.warehouse.rejected_count(outcome.load_id)
         if outcome.settled:
             balanced(replace(outcome, counts=replace(outcome.counts, rejected=stored)))
+        elif stored != outcome.counts.rejected:
+            raise BalanceError(
+                f"{outcome.key}: {outcome.counts.rejected} rows rejected, but {stored} kept. Nothing was committed."
+            )
         self.warehouse.record(outcome, arrival, mode, self.run, (started, datetime.now(UTC)))
 
     def _refused_with_others(self, one: Staged) -> Outcome:

@@ -5,7 +5,7 @@ Where things lie is here (DESIGN's layout as functions); what is in them is not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -20,9 +20,14 @@ _GONE = {"NoSuchKey", "404", "NotFound"}
 _REFUSED = {"AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "NoSuchBucket"}
 
 
+def clean_folder(table: str, load_id: int) -> str:
+    """Where the accepted rows of a load are."""
+    return f"clean/{table}/{load_id}/"
+
+
 def clean_key(table: str, load_id: int, part: int) -> str:
-    """Accepted rows of a load."""
-    return f"clean/{table}/{load_id}/part-{part:05d}.parquet"
+    """One part of the accepted rows of a load."""
+    return f"{clean_folder(table, load_id)}part-{part:05d}.parquet"
 
 
 def rejected_key(table: str, load_id: int, suffix: str = "csv") -> str:
@@ -43,8 +48,10 @@ class ObjectStore:
     client: Any
     bucket: str
 
-    def list(self, prefix: str) -> list[Arrival]:
+    def list(self, prefix: str, *, exact: bool = False) -> list[Arrival]:
         """All objects under ``prefix`` in load order (last-modified, key); folder markers are left out.
+
+        With ``exact`` only the object of just that key.
 
         Raises:
             ConfigurationError: the bucket does not exist.
@@ -53,7 +60,7 @@ class ObjectStore:
         with _faults(f"s3://{self.bucket}/{prefix}"):
             for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
                 for item in page.get("Contents", []):
-                    if item["Key"].endswith("/"):
+                    if item["Key"].endswith("/") or (exact and item["Key"] != prefix):
                         continue
                     found.append(Arrival(self.bucket, item["Key"], item["ETag"], item["LastModified"], item["Size"]))
         return sorted(found, key=lambda arrival: (arrival.last_modified, arrival.key))
@@ -72,6 +79,20 @@ class ObjectStore:
             finally:
                 answer["Body"].close()
 
+    def first_line(self, key: str) -> bytes | None:
+        """The first line of a text of ours, or None when it is not there (any more)."""
+        try:
+            with _faults(f"s3://{self.bucket}/{key}"):
+                return bytes(next(self.client.get_object(Bucket=self.bucket, Key=key)["Body"].iter_lines(), b""))
+        except SourceChanged:
+            return None
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Delete objects; those that are not there are no error."""
+        for key in keys:
+            with _faults(f"s3://{self.bucket}/{key}"):
+                self.client.delete_object(Bucket=self.bucket, Key=key)
+
     def write(self, key: str, body: bytes | BinaryIO) -> None:
         """Put an object; a file is sent in parts when it is large."""
         with _faults(f"s3://{self.bucket}/{key}"):
@@ -88,9 +109,15 @@ class ObjectStore:
         """
         target = archive_key(table, arrival)
         source = {"Bucket": arrival.bucket, "Key": arrival.key}
-        with _faults(f"s3://{arrival.bucket}/{arrival.key}"):
-            self.client.copy_object(Bucket=self.bucket, Key=target, CopySource=source, CopySourceIfMatch=arrival.etag)
-            self.client.delete_object(**source, IfMatch=arrival.etag)
+        try:
+            with _faults(f"s3://{arrival.bucket}/{arrival.key}"):
+                self.client.copy_object(
+                    Bucket=self.bucket, Key=target, CopySource=source, CopySourceIfMatch=arrival.etag
+                )
+                self.client.delete_object(**source, IfMatch=arrival.etag)
+        except SourceChanged:
+            if self.list(arrival.key, exact=True) or not self.list(target, exact=True):
+                raise
         return target
 
 

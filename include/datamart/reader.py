@@ -6,8 +6,7 @@ column a value belongs to.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -19,10 +18,12 @@ from pyarrow import csv
 from datamart.errors import FileRejected
 from datamart.records import Block, Positions, fields_of, read_blocks
 from datamart.tables import Table
+from datamart.utf8 import invalid_positions
 
 COLUMN_COUNT = "column_count"
 UNCLOSED_QUOTE = "unclosed_quote"
 LOAD_ID = "_load_id"
+_BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -119,11 +120,11 @@ def layout_of(block: Block, table: Table) -> Layout:
     own = [name for name in names if not name.startswith("_")]
     if not set(own) & set(table.names) and len(own) == len(names):
         return plain
-    if sorted(own) == sorted(table.names) and len(set(names)) == len(names):
+    if sorted(own) == sorted(table.names):
         return Layout(tuple(names), header=True, header_fields=names)
     missing = [name for name in table.names if name not in own]
     unknown = sum(1 for name in own if name not in table.names)
-    doubled = len(names) != len(set(names))
+    doubled = len(own) != len(set(own))
     problems = [f"missing: {', '.join(missing)}"] if missing else []
     problems += [f"{unknown} unknown"] if unknown else []
     problems += ["a column twice"] if doubled else []
@@ -135,6 +136,44 @@ def layout_of(block: Block, table: Table) -> Layout:
 
 
 def _chunk(block: Block, first: int, layout: Layout, table: Table) -> Chunk:
+    found = _plain_chunk(block, first, layout, table) if block.plain else None
+    return found or _walked_chunk(block, first, layout, table)
+
+
+def _plain_chunk(block: Block, first: int, layout: Layout, table: Table) -> Chunk | None:
+    """All records by the column parser at once; None when it cannot: it wants ragged records to be UTF-8."""
+    odd: list[int] = []
+
+    def skip(row: csv.InvalidRow) -> str:
+        odd.append(row.number - 1 + first)
+        return "skip"
+
+    if _has_garbled_ragged(block, len(layout.names)):
+        return None
+    text = pa.py_buffer(block.data)[int(block.starts[first]) : block.used]
+    try:
+        columns = _parse(text, layout, table, skip)
+    except pa.ArrowInvalid:
+        return None
+    usable = np.ones(len(block.starts), np.bool_)
+    usable[:first] = False
+    usable[odd] = False
+    index = np.flatnonzero(usable)
+    if len(columns[table.key]) != len(index):
+        return None
+    left = [Ragged(int(block.lines[row]), block.raw(row), COLUMN_COUNT) for row in odd]
+    return Chunk(block, index, columns, left)
+
+
+def _has_garbled_ragged(block: Block, width: int) -> bool:
+    """A record that is no UTF-8 fits no columns either."""
+    garbled = invalid_positions(np.frombuffer(block.data, np.uint8)[: block.used])
+    rows = np.unique(np.searchsorted(block.ends, garbled))
+    return any(len(fields_of(block.raw(row))) != width for row in rows.tolist())
+
+
+def _walked_chunk(block: Block, first: int, layout: Layout, table: Table) -> Chunk:
+    """Records with odd quotes one by one, the others by the column parser."""
     count = len(block.starts)
     usable = np.ones(count, np.bool_)
     usable[:first] = False
@@ -155,7 +194,7 @@ def _chunk(block: Block, first: int, layout: Layout, table: Table) -> Chunk:
             rewritten[row] = b",".join(b'"' + value.replace(b'"', b'""') + b'"' for value in values)
     usable[list(ragged)] = False
     index = np.flatnonzero(usable)
-    text = _text(block, first, rewritten, ragged)
+    text = pa.py_buffer(_text(block, first, rewritten, ragged))
     columns = _parse(text, layout, table) if len(index) else _no_rows(table)
     parsed = len(columns[table.key])
     if parsed != len(index):
@@ -194,13 +233,17 @@ def _text(block: Block, first: int, rewritten: dict[int, bytes], ragged: dict[in
     return b"".join(pieces)
 
 
-def _parse(text: bytes, layout: Layout, table: Table) -> dict[str, pa.BinaryArray]:
+def _parse(
+    text: pa.Buffer, layout: Layout, table: Table, on_ragged: Callable[[csv.InvalidRow], str] | None = None
+) -> dict[str, pa.BinaryArray]:
+    if text[: len(_BOM)].to_pybytes() == _BOM:
+        text = pa.py_buffer(_BOM + text.to_pybytes())  # the parser skips one, wherever in the file it stands
     parsed = csv.read_csv(
-        io.BytesIO(text),
+        pa.BufferReader(text),
         read_options=csv.ReadOptions(
             column_names=list(layout.names), use_threads=False, block_size=max(len(text) + 1, 1024)
         ),
-        parse_options=csv.ParseOptions(newlines_in_values=True),
+        parse_options=csv.ParseOptions(newlines_in_values=True, invalid_row_handler=on_ragged),
         convert_options=csv.ConvertOptions(
             column_types=dict.fromkeys(layout.names, pa.binary()),
             include_columns=list(table.names),

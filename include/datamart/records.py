@@ -3,8 +3,8 @@
 This module cuts a stream into whole records and knows quotes, blank lines and line ends. What the fields
 mean is not its matter (see ``reader`` and ``rules``).
 
-Two ways lead to the same cuts: lines without a quote are found by array arithmetic, and only lines that hold
-a quote are walked one by one.
+Two ways lead to the same cuts: where every quote opens, closes or doubles as RFC 4180 has it, array arithmetic
+finds the ends of all records; elsewhere the lines that hold a quote are walked one by one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from datamart.errors import FileRejected
 
 MAX_RECORD_BYTES = 1024 * 1024
 
-_LF, _CR, _QUOTE = 10, 13, 34
+_LF, _CR, _QUOTE, _COMMA = 10, 13, 34, 44
 # One field and what ends it. A quote opens a quoted field only at the field's start; bytes after its closing
 # quote belong to the value up to the next comma or line end.
 # Possessive, so that a doubled quote is never taken for a closing one on a second try.
@@ -35,7 +35,8 @@ class Block:
     """Whole records: ``data[starts[i]:ends[i]]`` is record i without its line end, on physical line ``lines[i]``.
 
     ``quoted[i]`` says that the record holds a quote; ``unclosed`` that the last one never closes its quote
-    (possible only at the end of the file). Blank lines are no records; ``blank`` counts them.
+    (possible only at the end of the file). Blank lines are no records; ``blank`` counts them. ``plain`` says that
+    all quotes are as RFC 4180 has them and every CR belongs to a line end: any CSV parser sees the same records.
     """
 
     data: bytes
@@ -45,6 +46,9 @@ class Block:
     quoted: npt.NDArray[np.bool_]
     blank: int
     unclosed: bool = False
+    plain: bool = False
+    used: int = 0
+    """Bytes of ``data`` that hold whole lines."""
 
     def raw(self, index: int) -> bytes:
         """Record ``index`` as it stands in the file, without its line end."""
@@ -87,9 +91,10 @@ def read_blocks(stream: BinaryIO, block_bytes: int) -> Iterator[Block]:
             carry = data
             continue
         ended = data.endswith(b"\n")
+        lone_cr = last and not ended and data.endswith(b"\r")
         if last and data and not ended:
             data += b"\n"
-        block, used, lines = _cut(data, line, last)
+        block, used, lines = _cut(data, line, last, lone_cr)
         if block.unclosed:
             block.ends[-1] = len(data) if ended else len(data) - 1
         _refuse_long(block, len(data) - used, line + lines)
@@ -115,25 +120,64 @@ def _refuse_long(block: Block, pending: int, pending_line: int) -> None:
         )
 
 
-def _cut(data: bytes, first_line: int, last: bool) -> tuple[Block, int, int]:
-    """The whole records in ``data``, the bytes they and blank lines use, and the physical lines in those bytes."""
+def _cut(data: bytes, first_line: int, last: bool, lone_cr: bool) -> tuple[Block, int, int]:
+    """The whole records in ``data``, the bytes they and blank lines use, and the physical lines in those bytes.
+
+    With ``lone_cr`` the CR before the last line end is the file's last byte, and so data.
+    """
     array = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero(array == _LF)
     starts = np.concatenate(([0], ends[:-1] + 1)) if len(ends) else ends.copy()
     lines = np.arange(first_line, first_line + len(ends))
     quoted = np.zeros(len(ends), np.bool_)
-    unclosed = False
+    unclosed, regular = False, True
     used_lines = len(ends)
     if b'"' in data:
-        keep, used_lines, unclosed = _join_quoted(data, array, starts, ends, quoted, last)
-        starts, ends, lines, quoted = starts[keep], ends[keep], lines[keep], quoted[keep]
+        quotes = np.flatnonzero(array == _QUOTE)
+        regular = _well_formed(array, quotes) and not (last and len(quotes) % 2)
+        if regular:
+            keep = _outside(quotes, ends)
+            ends = ends[keep]
+            starts = np.concatenate(([0], ends[:-1] + 1)) if len(ends) else ends.copy()
+            lines = np.concatenate(([first_line], first_line + keep[:-1] + 1)) if len(ends) else ends.copy()
+            quoted = quoted[keep]
+            holders = np.searchsorted(ends, quotes)
+            quoted[holders[holders < len(ends)]] = True
+            used_lines = int(keep[-1]) + 1 if len(ends) else 0
+        else:
+            keep, used_lines, unclosed = _join_quoted(data, array, starts, ends, quoted, last)
+            starts, ends, lines, quoted = starts[keep], ends[keep], lines[keep], quoted[keep]
     used = int(ends[-1]) + 1 if len(ends) else 0
+    plain = regular and not lone_cr and data.count(b"\r", 0, used) == data.count(b"\r\n", 0, used)
     if len(ends):
         ends = ends - ((ends > starts) & (array[np.maximum(ends - 1, 0)] == _CR))
+        ends[-1] += lone_cr
     filled = ends > starts
     blank = int(len(filled) - np.count_nonzero(filled))
-    block = Block(data, starts[filled], ends[filled], lines[filled], quoted[filled], blank, unclosed)
+    block = Block(data, starts[filled], ends[filled], lines[filled], quoted[filled], blank, unclosed, plain, used)
     return block, used, used_lines
+
+
+def _well_formed(array: npt.NDArray[np.uint8], quotes: Positions) -> bool:
+    """Every quote opens a field at its start, closes one at its end, or is half of a doubled one."""
+    opening, closing = quotes[0::2], quotes[1::2]
+    before = array[np.maximum(opening - 1, 0)]
+    opens = (before == _COMMA) | (before == _LF) | (before == _QUOTE) | (opening == 0)
+    after = array[np.minimum(closing + 1, len(array) - 1)]
+    closes = (after == _COMMA) | (after == _LF) | (after == _CR) | (after == _QUOTE)
+    return bool(opens.all() and closes.all())
+
+
+def _outside(quotes: Positions, ends: Positions) -> Positions:
+    """Which of the line ends are not inside a pair of quotes; behind an open quote none is outside."""
+    if len(quotes) % 2:
+        ends = ends[: np.searchsorted(ends, quotes[-1])]
+    pairs = len(quotes) // 2 * 2
+    first, past = np.searchsorted(ends, quotes[:pairs:2]), np.searchsorted(ends, quotes[1:pairs:2])
+    keep = np.ones(len(ends), np.bool_)
+    for a, b in zip(first[first < past].tolist(), past[first < past].tolist(), strict=True):
+        keep[a:b] = False
+    return np.flatnonzero(keep)
 
 
 def _join_quoted(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import pickle
+import struct
 import tempfile
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import BinaryIO
 
-from datamart.validation import Reject
+from datamart.reader import COLUMN_COUNT, UNCLOSED_QUOTE
+from datamart.validation import Reason, Reject
+
+_FRAME = struct.Struct("<qII?")
 
 
 class RejectSpool:
@@ -16,41 +20,72 @@ class RejectSpool:
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the spool
         self.count = 0
+        self.ragged = 0
+        """How many of them fit no columns."""
 
     def add(self, rejects: Iterable[Reject]) -> None:
         """Append rejects."""
         for reject in rejects:
-            pickle.dump(reject, self._file)
+            reasons = reasons_text(reject.reasons).encode()
+            self._file.write(_FRAME.pack(reject.line, len(reasons), len(reject.raw), reject.fits_columns))
+            self._file.write(reasons)
+            self._file.write(reject.raw)
             self.count += 1
+            self.ragged += not reject.fits_columns
 
     def __iter__(self) -> Iterator[Reject]:
         self._file.seek(0)
         for _ in range(self.count):
-            yield pickle.load(self._file)
+            line, reasons, raw, fits = _FRAME.unpack(self._file.read(_FRAME.size))
+            why = _reasons(self._file.read(reasons))
+            yield Reject(line, self._file.read(raw), why, fits)
 
     def close(self) -> None:
         """Free the disk."""
         self._file.close()
 
 
-def rejects_csv(rejects: Iterable[Reject], load_id: int, names: tuple[str, ...]) -> io.BytesIO:
-    """The rows that fit the columns, verbatim, behind ``_line``, ``_reasons`` and ``_load_id``.
+def kept_reject(line: int, reasons: str, raw: bytes) -> Reject:
+    """A reject as the warehouse keeps it."""
+    why = _reasons(reasons.encode())
+    return Reject(line, raw, why, fits_columns=not {reason.code for reason in why} & {COLUMN_COUNT, UNCLOSED_QUOTE})
+
+
+@lru_cache(maxsize=4096)
+def reasons_text(reasons: tuple[Reason, ...]) -> str:
+    """All reasons of a row as they are kept: ``column:code``, or ``code`` alone, joined by semicolons."""
+    return ";".join(map(str, reasons))
+
+
+@lru_cache(maxsize=4096)
+def _reasons(text: bytes) -> tuple[Reason, ...]:
+    parts = (part.rpartition(":") for part in text.decode().split(";"))
+    return tuple(Reason(column, code) for column, _, code in parts)
+
+
+def names_in(rejects_header: bytes) -> tuple[str, ...]:
+    """The file's own column order, from the first line of its rejects CSV."""
+    return tuple(rejects_header.decode().rstrip("\r\n").split(",")[3:])
+
+
+def rejects_csv(rejects: Iterable[Reject], load_id: int, names: tuple[str, ...]) -> BinaryIO:
+    """The rows that fit the columns, verbatim, behind ``_line``, ``_reasons`` and ``_load_id``; a file on disk.
 
     ``names`` is the file's own column order, so that the bytes need no change.
     """
-    out = io.BytesIO()
+    out = tempfile.TemporaryFile()  # noqa: SIM115 - the caller's to close
     out.write(",".join(("_line", "_reasons", "_load_id", *names)).encode() + b"\r\n")
     for reject in rejects:
         if reject.fits_columns:
-            reasons = ";".join(map(str, reject.reasons))
-            out.write(f"{reject.line},{reasons},{load_id},".encode() + reject.raw + b"\r\n")
+            front = f"{reject.line},{reasons_text(reject.reasons)},{load_id},"
+            out.write(front.encode() + reject.raw + b"\r\n")
     out.seek(0)
     return out
 
 
-def rejects_raw(rejects: Iterable[Reject]) -> io.BytesIO:
-    """Records that fit no columns, one after another, verbatim; empty when there are none."""
-    out = io.BytesIO()
+def rejects_raw(rejects: Iterable[Reject]) -> BinaryIO:
+    """Records that fit no columns, one after another, verbatim; a file on disk."""
+    out = tempfile.TemporaryFile()  # noqa: SIM115 - the caller's to close
     for reject in rejects:
         if not reject.fits_columns:
             out.write(reject.raw + b"\r\n")

@@ -11,6 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from datamart.utf8 import invalid_positions
+
 MISSING = "missing"
 BAD_ENCODING = "bad_encoding"
 NOT_AN_INTEGER = "not_an_integer"
@@ -24,75 +26,88 @@ MAX_TEXT_BYTES = 256
 
 Mask = npt.NDArray[np.bool_]
 
-_DIGITS = r"\A[0-9]+\z"
-_MOMENT = r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\z"
 _MOMENT_BYTES = 20
+# The smallest and the largest byte at each place of YYYY-MM-DDTHH:MM:SSZ.
+_LOWEST = np.frombuffer(b"0000-00-00T00:00:00Z", np.uint8)
+_HIGHEST = np.frombuffer(b"9999-99-99T99:99:99Z", np.uint8)
 _DAYS_IN_MONTH = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
+# Numbers of so many digits are in range whatever the digits.
+_SURELY_IN_RANGE = len(str(MAX_INTEGER)) - 1
 
 
 def present(values: pa.BinaryArray) -> Mask:
     """Not the empty field (``NA``, ``null`` and white space are text)."""
-    return _numpy(pc.greater(pc.binary_length(values), 0))
+    return _lengths(values) > 0
 
 
 def decodable(values: pa.BinaryArray) -> Mask:
     """Valid UTF-8 (RFC 3629) without NUL, which PostgreSQL text cannot hold."""
     good = np.ones(len(values), np.bool_)
-    suspicious = np.flatnonzero(_numpy(pc.match_substring_regex(values, pattern=r"[^\x01-\x7f]")))
-    for row in suspicious.tolist():
-        value = values[row].as_py()
-        good[row] = b"\0" not in value and _is_utf8(value)
+    text = _bytes(values)
+    wrong = np.concatenate((np.flatnonzero(text == 0), invalid_positions(text)))
+    good[_rows_at(values, wrong)] = False
+    # A character cut in two by the end of a value is whole in the buffer: the next value starts with its rest.
+    starts = _offsets(values)[:-1]
+    filled = np.flatnonzero(present(values))
+    first = text[starts[filled] - _begin(values)]
+    for place in np.flatnonzero((first >= 0x80) & (first < 0xC0)).tolist():
+        for row in filled[max(place - 1, 0) : place + 1].tolist():
+            good[row] &= _is_utf8(values[row].as_py())
     return good
 
 
 def is_integer(values: pa.BinaryArray) -> Mask:
     """ASCII digits only; leading zeros are allowed."""
-    return _numpy(pc.match_substring_regex(values, pattern=_DIGITS)) | ~present(values)
+    good = np.ones(len(values), np.bool_)
+    good[_rows_at(values, np.flatnonzero((_bytes(values) - np.uint8(ord("0"))) > 9))] = False
+    return good
 
 
 def in_range(values: pa.BinaryArray) -> Mask:
     """At most 2147483647, for values that are integers at all."""
-    judged = _numpy(pc.match_substring_regex(values, pattern=_DIGITS))
     good = np.ones(len(values), np.bool_)
-    if judged.any():
-        numbers = integers(values if judged.all() else values.filter(pa.array(judged)))
-        good[judged] = numbers <= MAX_INTEGER
+    rows = np.flatnonzero(_lengths(values) > _SURELY_IN_RANGE)
+    if len(rows):
+        long = values.take(pa.array(rows))
+        judged = is_integer(long)
+        good[rows[judged]] = integers(long.filter(pa.array(judged))) <= MAX_INTEGER
     return good
 
 
 def is_datetime(values: pa.BinaryArray) -> Mask:
     """Exactly ``YYYY-MM-DDTHH:MM:SSZ``, years 0001-9999, a moment that exists."""
-    good = _numpy(pc.match_substring_regex(values, pattern=_MOMENT))
-    if good.any():
-        parts = _moment_parts(values if good.all() else values.filter(pa.array(good)))
-        good[good] = _exists(*parts)
-    return good | ~present(values)
+    lengths = _lengths(values)
+    shaped = np.flatnonzero(lengths == _MOMENT_BYTES)
+    chosen = values if len(shaped) == len(values) else values.take(pa.array(shaped))
+    text = _bytes(chosen).reshape(-1, _MOMENT_BYTES)
+    exists = _exist(text)
+    odd = np.flatnonzero(((text < _LOWEST) | (text > _HIGHEST)).ravel())
+    exists[odd // _MOMENT_BYTES] = False
+    good: Mask = lengths == 0
+    good[shaped] = exists
+    return good
 
 
 def fits_text(values: pa.BinaryArray) -> Mask:
     """At most 256 bytes of UTF-8, so that a row fits both dialects."""
-    return _numpy(pc.less_equal(pc.binary_length(values), MAX_TEXT_BYTES))
+    return _lengths(values) <= MAX_TEXT_BYTES
 
 
 def integers(values: pa.BinaryArray) -> npt.NDArray[np.int64]:
     """The numbers that digit strings stand for; those past ten significant digits read as 2**62."""
     text = values.cast(pa.string())
-    long = _numpy(pc.greater(pc.binary_length(text), 10))
-    if long.any():
+    if bool((_lengths(values) > 10).any()):
         short = pc.utf8_ltrim(text, characters="0")
-        huge = _numpy(pc.greater(pc.binary_length(short), 10))
-        short = pc.if_else(pa.array(huge), str(2**62), short)
+        huge = pc.greater(pc.binary_length(short), 10)
+        short = pc.if_else(huge, str(2**62), short)
         text = pc.if_else(pc.equal(short, ""), "0", short)
     return np.asarray(text.cast(pa.int64()).to_numpy(zero_copy_only=False), np.int64)
 
 
 def moments(values: pa.BinaryArray) -> npt.NDArray[np.int64]:
     """Microseconds since 1970 of values that ``is_datetime`` lets pass (none of them empty)."""
-    year, month, day, hour, minute, second = _moment_parts(values)
-    months = (year - 1970) * 12 + (month - 1)
-    days = months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) + (day - 1)
-    seconds: npt.NDArray[np.int64] = ((days * 24 + hour) * 60 + minute) * 60 + second
-    return seconds * 1_000_000
+    parsed = values.cast(pa.string()).cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+    return np.asarray(parsed.to_numpy(zero_copy_only=False), np.int64)
 
 
 class FirstSeen:
@@ -113,34 +128,25 @@ class FirstSeen:
         return fresh
 
 
-def _exists(
-    year: npt.NDArray[np.int64],
-    month: npt.NDArray[np.int64],
-    day: npt.NDArray[np.int64],
-    hour: npt.NDArray[np.int64],
-    minute: npt.NDArray[np.int64],
-    second: npt.NDArray[np.int64],
-) -> Mask:
+def _exist(text: npt.NDArray[np.uint8]) -> Mask:
+    """Which rows of digits in the right places are moments of years 0001-9999."""
+    month, day = _two_digits(text, 5), _two_digits(text, 8)
+    hour, minute, second = _two_digits(text, 11), _two_digits(text, 14), _two_digits(text, 17)
+    good: Mask = (
+        (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31) & (hour <= 23) & (minute <= 59) & (second <= 59)
+    )
+    late = np.flatnonzero(good & (day > 28))
+    year = _two_digits(text[late], 0).astype(np.int64) * 100 + _two_digits(text[late], 2)
     leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
-    known = (month >= 1) & (month <= 12)
-    last = _DAYS_IN_MONTH[np.where(known, month, 0)] + (leap & (month == 2))
-    date: Mask = (year >= 1) & known & (day >= 1) & (day <= last)
-    return date & (hour <= 23) & (minute <= 59) & (second <= 59)
+    good[late] = day[late] <= _DAYS_IN_MONTH[month[late]] + (leap & (month[late] == 2))
+    ancient = np.flatnonzero(text[:, 0] == ord("0"))
+    good[ancient] &= (text[ancient, :4] != ord("0")).any(axis=1)
+    return good
 
 
-def _moment_parts(values: pa.BinaryArray) -> tuple[npt.NDArray[np.int64], ...]:
-    """Year, month, day, hour, minute, second of values of exactly twenty bytes."""
-    packed = values.cast(pa.binary(_MOMENT_BYTES))
-    buffer = np.frombuffer(packed.buffers()[1], np.uint8, len(packed) * _MOMENT_BYTES, packed.offset * _MOMENT_BYTES)
-    digits = (buffer.reshape(-1, _MOMENT_BYTES) - np.uint8(ord("0"))).astype(np.int64)
-
-    def number(*places: int) -> npt.NDArray[np.int64]:
-        result: npt.NDArray[np.int64] = digits[:, places[0]]
-        for place in places[1:]:
-            result = result * 10 + digits[:, place]
-        return result
-
-    return number(0, 1, 2, 3), number(5, 6), number(8, 9), number(11, 12), number(14, 15), number(17, 18)
+def _two_digits(text: npt.NDArray[np.uint8], place: int) -> npt.NDArray[np.uint8]:
+    zero = np.uint8(ord("0"))
+    return (text[:, place] - zero) * np.uint8(10) + (text[:, place + 1] - zero)
 
 
 def _is_utf8(value: bytes) -> bool:
@@ -151,5 +157,30 @@ def _is_utf8(value: bytes) -> bool:
     return True
 
 
-def _numpy(mask: pa.BooleanArray) -> Mask:
-    return np.array(mask.to_numpy(zero_copy_only=False), np.bool_)
+def _offsets(values: pa.BinaryArray) -> npt.NDArray[np.int32]:
+    """Where each value begins in the array's data buffer, and where the last one ends."""
+    found = np.frombuffer(values.buffers()[1], np.int32)
+    return found[values.offset : values.offset + len(values) + 1]
+
+
+def _begin(values: pa.BinaryArray) -> int:
+    return int(_offsets(values)[0]) if len(values) else 0
+
+
+def _bytes(values: pa.BinaryArray) -> npt.NDArray[np.uint8]:
+    """All values' bytes, one after another."""
+    if not len(values) or values.buffers()[2] is None:
+        return np.empty(0, np.uint8)
+    offsets = _offsets(values)
+    return np.frombuffer(values.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
+
+
+def _lengths(values: pa.BinaryArray) -> npt.NDArray[np.int32]:
+    return np.diff(_offsets(values)) if len(values) else np.empty(0, np.int32)
+
+
+def _rows_at(values: pa.BinaryArray, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The values that the bytes at these positions (counted from the first value's first byte) belong to."""
+    if not len(positions):
+        return np.empty(0, np.int64)
+    return np.searchsorted(_offsets(values), positions + _begin(values), side="right") - 1

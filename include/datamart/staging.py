@@ -96,13 +96,7 @@ class Stager:
         return CleanParts(self.store, staged.table, staged.load_id, self.settings.part_rows)
 
     def _keep_rejects(self, staged: Staged) -> None:
-        if not staged.rejects.count:
-            return
-        name, load_id = staged.table.name, staged.load_id
-        self.store.write(rejected_key(name, load_id), rejects_csv(staged.rejects, load_id, staged.names))
-        raw = rejects_raw(staged.rejects)
-        if raw.getbuffer().nbytes:
-            self.store.write(rejected_key(name, load_id, "raw"), raw)
+        keep_rejects(self.store, staged.table, staged.load_id, staged.rejects, staged.names)
 
     def _over_threshold(self, staged: Staged) -> FileRejected | None:
         if staged.rejects.count == staged.read:
@@ -118,6 +112,19 @@ class Stager:
             f"{staged.rejects.count} of {staged.read} rows are bad ({share:.1%}; allowed: {limit:.1%}). Repair the "
             "rejected rows or raise DATAMART_REJECT_THRESHOLD.",
         )
+
+
+def keep_rejects(store: ObjectStore, table: Table, load_id: int, rejects: RejectSpool, names: tuple[str, ...]) -> None:
+    """Write a load's rejects to S3; files of an earlier try that there is nothing for any more are removed."""
+    fitting, ragged = rejected_key(table.name, load_id), rejected_key(table.name, load_id, "raw")
+    if rejects.count:
+        with rejects_csv(rejects, load_id, names) as file:
+            store.write(fitting, file)
+    if rejects.ragged:
+        with rejects_raw(rejects) as file:
+            store.write(ragged, file)
+    unwanted = [] if rejects.count else [fitting]
+    store.remove([*unwanted, *([] if rejects.ragged else [ragged])])
 
 
 def content_digest(store: ObjectStore, arrival: Arrival) -> str:

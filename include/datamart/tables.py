@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
-
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from datamart.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 
@@ -32,6 +34,8 @@ class Type(StrEnum):
     @property
     def arrow(self) -> pa.DataType:
         """The type in clean parquet: datetimes are UTC moments in microseconds without a zone."""
+        import pyarrow as pa  # not above: a Dag file that names tables must not pay for it at every parse
+
         return {"integer": pa.int32(), "text": pa.string(), "datetime": pa.timestamp("us")}[self.value]
 
 
@@ -77,6 +81,8 @@ class Table:
     @property
     def arrow_schema(self) -> pa.Schema:
         """The schema of accepted rows."""
+        import pyarrow as pa
+
         return pa.schema([pa.field(column.name, column.type.arrow, nullable=False) for column in self.columns])
 
 

@@ -1,7 +1,7 @@
 """pandera decides which rows are good: the schemas of a table, and their findings as the project's own report.
 
-Two schemas judge each row: the first its raw values, the second - for rows that passed - what only typed
-values can tell (an id seen before, an unknown reference). All reasons are kept, whatever their number.
+Two schemas judge each row: the first its raw values, the second - for rows that passed - whether its key was seen
+before. All reasons are kept, whatever their number.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,8 +32,7 @@ _TYPE_RULES: dict[Type, dict[str, Callable[[pa.BinaryArray], Mask]]] = {
 }
 
 
-@dataclass(frozen=True)
-class Reason:
+class Reason(NamedTuple):
     """Why a row was rejected: a code and the column it is about (empty: the record as a whole)."""
 
     column: str
@@ -42,8 +42,7 @@ class Reason:
         return f"{self.column}:{self.code}" if self.column else self.code
 
 
-@dataclass(frozen=True)
-class Reject:
+class Reject(NamedTuple):
     """One rejected record, verbatim, with the number of its first physical line and all its reasons."""
 
     line: int
@@ -78,9 +77,28 @@ def _checks(kind: Type) -> list[pandera.Check]:
 
 def _check(code: str, rule: Callable[[pa.BinaryArray], Mask]) -> pandera.Check:
     def passes(values: pd.Series) -> pd.Series:
-        return pd.Series(rule(_arrow(values)), index=values.index)
+        return _verdicts(rule(_arrow(values)))
 
     return pandera.Check(passes, name=code, error=code, ignore_na=False)
+
+
+def _among(ids: npt.NDArray[np.int64]) -> Callable[[pa.BinaryArray], Mask]:
+    def known(values: pa.BinaryArray) -> Mask:
+        good = np.ones(len(values), np.bool_)
+        valid = rules.present(values) & rules.is_integer(values) & rules.in_range(values)
+        good[valid] = np.isin(rules.integers(values.filter(pa.array(valid))), ids)
+        return good
+
+    return known
+
+
+def _verdicts(passed: Mask) -> pd.Series:
+    """What a check answers: numbered from 1, not from 0 as the frame's rows are.
+
+    pandera copies the failing values into its error wherever the two indices are equal: rows would be in messages,
+    and most of the time spent on tables that nobody reads. The masks are all that is needed.
+    """
+    return pd.Series(passed, index=pd.RangeIndex(1, len(passed) + 1))
 
 
 def _arrow(values: pd.Series) -> pa.BinaryArray:
@@ -104,8 +122,8 @@ class Validator:
     ) -> None:
         self.table = table
         self._known = {name: np.sort(ids) for name, ids in (known or {}).items()}
-        self._reject_unknown = reject_unknown
         self._seen = rules.FirstSeen()
+        self._raw = self._strict_schema() if reject_unknown else raw_schema(table)
         self._keys = self._key_schema()
 
     def judge(self, chunk: Chunk) -> Judged:
@@ -118,42 +136,47 @@ class Validator:
                 for name, values in chunk.columns.items()
             }
         )
-        _collect(_failures(raw_schema(self.table), frame), reasons)
+        _collect(_failures(self._raw, frame), reasons)
         good = np.ones(count, np.bool_)
         good[list(reasons)] = False
         rows = np.flatnonzero(good)
-        batch = self._typed(chunk, good)
-        batch, warnings = self._judge_typed(batch, rows, reasons)
-        return Judged(batch, list(self._rejects(chunk, reasons)), warnings)
+        batch = self._judge_keys(self._typed(chunk, good), rows, reasons)
+        return Judged(batch, list(self._rejects(chunk, reasons)), self._warnings(batch))
 
-    def _judge_typed(
+    def _judge_keys(
         self, batch: pa.RecordBatch, rows: npt.NDArray[np.int64], reasons: dict[int, list[Reason]]
-    ) -> tuple[pa.RecordBatch, dict[str, int]]:
-        late: dict[int, list[Reason]] = {}
-        warnings: dict[str, int] = {}
-        for name, ids in self._known.items():
-            unknown = ~np.isin(batch.column(name).to_numpy(), ids)
-            if self._reject_unknown:
-                for place in np.flatnonzero(unknown).tolist():
-                    late.setdefault(place, []).append(Reason(name, UNKNOWN_REFERENCE))
-            elif unknown.any():
-                warnings[name] = int(np.count_nonzero(unknown))
-        keep = np.ones(batch.num_rows, np.bool_)
-        keep[list(late)] = False
-        places = np.flatnonzero(keep)
-        keys = pd.DataFrame({self.table.key: batch.column(self.table.key).to_numpy()[keep].astype(np.int64)})
+    ) -> pa.RecordBatch:
+        """Leave out rows whose key an earlier valid row of the file has."""
+        keys = pd.DataFrame({self.table.key: batch.column(self.table.key).to_numpy().astype(np.int64)})
         doubled: dict[int, list[Reason]] = {}
         _collect(_failures(self._keys, keys), doubled)
-        late.update({int(places[place]): found for place, found in doubled.items()})
-        if not late:
-            return batch, warnings
-        keep[list(late)] = False
-        reasons.update({int(rows[place]): found for place, found in late.items()})
-        return batch.filter(pa.array(keep)), warnings
+        if not doubled:
+            return batch
+        keep = np.ones(batch.num_rows, np.bool_)
+        keep[list(doubled)] = False
+        reasons.update({int(rows[place]): found for place, found in doubled.items()})
+        return batch.filter(pa.array(keep))
+
+    def _warnings(self, batch: pa.RecordBatch) -> dict[str, int]:
+        """How many accepted rows point nowhere, by column."""
+        counts = {
+            name: int(np.count_nonzero(~np.isin(batch.column(name).to_numpy(), ids)))
+            for name, ids in self._known.items()
+        }
+        return {name: count for name, count in counts.items() if count}
+
+    def _strict_schema(self) -> pandera.DataFrameSchema:
+        """The raw schema with one more check for each reference: a valid id must be among those that exist."""
+        schema = raw_schema(self.table)
+        for name, ids in self._known.items():
+            column = schema.columns[name]
+            checks = [*column.checks, _check(UNKNOWN_REFERENCE, _among(ids))]
+            schema = schema.update_column(name, checks=checks)
+        return schema
 
     def _key_schema(self) -> pandera.DataFrameSchema:
         def fresh(keys: pd.Series) -> pd.Series:
-            return pd.Series(self._seen.fresh(keys.to_numpy()), index=keys.index)
+            return _verdicts(self._seen.fresh(keys.to_numpy()))
 
         check = pandera.Check(fresh, name=rules.DUPLICATE_ID, error=rules.DUPLICATE_ID)
         return pandera.DataFrameSchema({self.table.key: pandera.Column("int64", [check])})
@@ -174,18 +197,20 @@ class Validator:
 
     def _rejects(self, chunk: Chunk, reasons: dict[int, list[Reason]]) -> Iterator[Reject]:
         order = {column.name: place for place, column in enumerate(self.table.columns)}
-        lines = chunk.lines
+        rows = list(reasons)
+        lines = chunk.lines[rows].tolist() if rows else []
         found = [
-            Reject(
-                int(lines[row]),
-                chunk.raw(row),
-                tuple(sorted(_without_consequences(why), key=lambda r: (order.get(r.column, -1), r.code))),
-                fits_columns=True,
-            )
-            for row, why in reasons.items()
+            Reject(line, chunk.raw(row), _in_order(why, order), fits_columns=True)
+            for line, (row, why) in zip(lines, reasons.items(), strict=True)
         ]
         found += [Reject(r.line, r.raw, (Reason("", r.reason),), fits_columns=False) for r in chunk.ragged]
         yield from sorted(found, key=lambda reject: reject.line)
+
+
+def _in_order(reasons: list[Reason], order: Mapping[str, int]) -> tuple[Reason, ...]:
+    if len(reasons) == 1:
+        return tuple(reasons)
+    return tuple(sorted(_without_consequences(reasons), key=lambda r: (order.get(r.column, -1), r.code)))
 
 
 def _without_consequences(reasons: list[Reason]) -> list[Reason]:

@@ -147,11 +147,12 @@ class Warehouse(ABC):
         )
         return bool(found)
 
-    def first_load_of_content(self, table: Table, sha256: str) -> KnownContent | None:
-        """The first load of the same bytes, or None."""
+    def first_load_of_content(self, table: Table, sha256: str, rules: str | None = None) -> KnownContent | None:
+        """The first load of the same bytes - with ``rules``, of those that were judged by them - or None."""
         found = self._ledger(
-            "sha256 = %(sha256)s AND table_name = %(table)s AND verdict IN ('loaded', 'duplicate') ORDER BY commit_seq",
-            {"sha256": sha256, "table": table.name},
+            "sha256 = %(sha256)s AND table_name = %(table)s AND verdict IN ('loaded', 'duplicate')"
+            " AND rules = COALESCE(%(rules)s, rules) ORDER BY commit_seq",
+            {"sha256": sha256, "table": table.name, "rules": rules},
         )
         first = next((outcome for outcome in found if outcome.verdict is Verdict.LOADED), None)
         return KnownContent(first, found[-1].commit_seq or 0) if first else None
@@ -168,13 +169,13 @@ class Warehouse(ABC):
         """
         names = table_names(table, staging)
         values = {"load_id": load_id, "commit_seq": commit_seq}
-        staged = self.query(f"SELECT COUNT(*) FROM {staging}")[0][0]  # noqa: S608
+        staged, keys = self.query(f"SELECT COUNT(*), COUNT(DISTINCT {table.key}) FROM {staging}")[0]  # noqa: S608
         matched, kept = self._keep_replaced(names, values)
         updated, inserted = self._upsert(names, values, kept)
-        if staged != matched + inserted or kept != updated:
+        if not staged == keys == matched + inserted or kept != updated:
             raise BalanceError(
-                f"{table.name}, load {load_id}: {staged} staged rows, but {matched} matched and {inserted} inserted; "
-                f"{updated} updated and {kept} kept in the history. Nothing was committed."
+                f"{table.name}, load {load_id}: {staged} staged rows of {keys} keys, but {matched} matched and "
+                f"{inserted} inserted; {updated} updated and {kept} kept in the history. Nothing was committed."
             )
         return Counts(inserted=inserted, updated=updated, unchanged=matched - updated)
 
@@ -221,9 +222,10 @@ class Warehouse(ABC):
         found = self.query("SELECT COUNT(*) FROM ops.rejected_rows WHERE load_id = %(load_id)s", {"load_id": load_id})
         return int(found[0][0])
 
-    def copy_rejects_of(self, load_id: int, copy_id: int) -> None:
-        """Give a load the rejected rows of an earlier load of the same bytes."""
-        self.execute(self.sql("copy_rejects_of"), {"load_id": load_id, "copy_id": copy_id})
+    def rejects_of(self, load_id: int) -> list[tuple[int, str, bytes]]:
+        """Line, reasons and raw bytes of each rejected row of a load, in file order."""
+        found = self.query(self.sql("read_rejects"), {"load_id": load_id})
+        return [(int(line), str(reasons), bytes(raw)) for line, reasons, raw in found]
 
     def set_sequence(self, table: Table, numbers: Numbers) -> None:
         """Write the table's numbers back. Needs the lock."""

@@ -13,6 +13,7 @@ import pyarrow as pa
 from psycopg2.extensions import ISOLATION_LEVEL_READ_COMMITTED
 
 from datamart.errors import DatamartError, TerminalFault, TransientFault
+from datamart.rejects import reasons_text
 from datamart.statements import table_names
 from datamart.tables import Table
 from datamart.validation import Reject
@@ -107,8 +108,7 @@ class PostgresWarehouse(Warehouse):
             cursor.copy_expert(
                 "COPY ops.rejected_rows (load_id, line, reasons, raw) FROM STDIN",
                 _Lines(
-                    f"{load_id}\t{r.line}\t{';'.join(map(str, r.reasons))}\t\\\\x{r.raw.hex()}\n".encode()
-                    for r in rejects
+                    f"{load_id}\t{r.line}\t{reasons_text(r.reasons)}\t\\\\x{r.raw.hex()}\n".encode() for r in rejects
                 ),
             )
 
