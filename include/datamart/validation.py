@@ -123,7 +123,7 @@ class Validator:
         self.table = table
         self._known = {name: np.sort(ids) for name, ids in (known or {}).items()}
         self._seen = rules.FirstSeen()
-        self._raw = self._strict_schema() if reject_unknown else raw_schema(table)
+        self.schema = self._strict_schema() if reject_unknown else raw_schema(table)
         self._keys = self._key_schema()
 
     def judge(self, chunk: Chunk) -> Judged:
@@ -136,7 +136,7 @@ class Validator:
                 for name, values in chunk.columns.items()
             }
         )
-        _collect(_failures(self._raw, frame), reasons)
+        _collect(_failures(self.schema, frame), reasons)
         good = np.ones(count, np.bool_)
         good[list(reasons)] = False
         rows = np.flatnonzero(good)

@@ -32,8 +32,12 @@ def warehouse(connection_id: str = "warehouse") -> Iterator[Warehouse]:
 def object_store() -> ObjectStore:
     """The data bucket behind the connection ``object_store``."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+    from botocore.config import Config
 
-    return ObjectStore(S3Hook(aws_conn_id="object_store").get_conn(), load_settings().data_bucket)
+    patience = Config(
+        connect_timeout=10, read_timeout=60, tcp_keepalive=True, retries={"mode": "standard", "total_max_attempts": 4}
+    )
+    return ObjectStore(S3Hook(aws_conn_id="object_store", config=patience).get_conn(), load_settings().data_bucket)
 
 
 def current_run() -> dict[str, str]:

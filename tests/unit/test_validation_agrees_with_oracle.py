@@ -48,9 +48,12 @@ files = st.tuples(
 
 
 def ours(table: str, data: bytes, chunk_bytes: int) -> tuple[list, list, int, int, str | None]:
-    found = table_named(table)
-    reader = Reader(io.BytesIO(data), found, chunk_bytes)
-    validator = Validator(found)
+    return judged_by(Validator(table_named(table)), data, chunk_bytes)
+
+
+def judged_by(validator: Validator, data: bytes, chunk_bytes: int = 1 << 20) -> tuple[list, list, int, int, str | None]:
+    """Accepted rows, rejected rows, rows read, blank lines and the reason against the whole file."""
+    reader = Reader(io.BytesIO(data), validator.table, chunk_bytes)
     accepted, rejected = [], []
     try:
         for chunk in reader:

@@ -24,6 +24,17 @@ from datamart.warehouse.binarycopy import encoded
 # Classes of SQLSTATE that another try may mend: connection, resources, rollback, operator, system, lock.
 _TRANSIENT = ("08", "40", "53", "55", "57", "58")
 _PIECES_AHEAD = 8
+# Both ends notice within about a minute that the other is gone, so that no task waits and no lock is held for ever.
+_PATIENCE = {
+    "application_name": "datamart",
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+    "options": "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
+    " -c tcp_user_timeout=60000 -c client_connection_check_interval=5s -c lock_timeout=600s",
+}
 
 
 class PostgresWarehouse(Warehouse):
@@ -38,7 +49,7 @@ class PostgresWarehouse(Warehouse):
             TransientFault, TerminalFault: as the server, or its absence, answers.
         """
         with _faults():
-            self._connection = psycopg2.connect(dsn, connect_timeout=10, application_name="datamart")
+            self._connection = psycopg2.connect(dsn, **_PATIENCE)
             self._connection.set_session(isolation_level=ISOLATION_LEVEL_READ_COMMITTED, autocommit=True)
         self._open = False
 
