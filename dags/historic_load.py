@@ -1,9 +1,13 @@
 """
 ### Load the history
 
-Loads every file of a prefix in the data bucket: departments and jobs first, then hires. Each file is validated
-row by row; bad rows are kept with their reasons and can be repaired and sent again. A file that was loaded before
-is a `duplicate` and changes nothing. The last task fails when a file was not loaded, and lists each with its reason.
+Loads every file of a folder in the data bucket: departments and jobs first, then hires. A file belongs to the table
+that its name starts with, as in `jobs.csv` or `hired_employees_2021.csv`; files of other names are left alone.
+
+Each file is judged row by row. Bad rows are kept with their reasons in `ops.rejected_rows` and, ready to be repaired
+and sent again, as CSV under `rejected/<table>/` in the data bucket. A file that was loaded before is a `duplicate` and
+changes nothing. The verdicts are in `ops.loads`; the task `gate` fails when a file was not loaded, and lists each such
+file with its reason.
 """
 
 from __future__ import annotations
@@ -26,21 +30,30 @@ TABLE_NAMES = [table.name for table in TABLES]
     tags=["load"],
     default_args={"owner": "datamart", "retries": 3, "retry_delay": timedelta(seconds=5)},
     params={
-        "prefix": Param("historic/", type="string", minLength=1, description="Folder in the data bucket."),
+        "prefix": Param(
+            "historic/", type="string", minLength=1, description="Folder in the data bucket, with the / at its end."
+        ),
         "tables": Param(
             TABLE_NAMES,
             type="array",
             items={"type": "string", "enum": TABLE_NAMES},
             examples=TABLE_NAMES,
             minItems=1,
-            description="Which tables to load; files of other tables are left alone.",
+            description="Tables to load, whatever their order here; files of other tables are left alone.",
         ),
         "mode": Param(
             "upsert",
+            type="string",
             enum=["upsert", "replace"],
-            description="upsert: add and update by id. replace: the files become the table, in one step.",
+            values_display={
+                "upsert": "upsert: add new rows, update those with a known id",
+                "replace": "replace: the files become the whole table, in one step",
+            },
+            description="Rows that are updated or removed are kept in the table's history.",
         ),
-        "dry_run": Param(False, type="boolean", description="Judge the files and write nothing."),
+        "dry_run": Param(
+            False, type="boolean", description="Only judge the files: say what would be loaded, change no table."
+        ),
     },
 )
 def historic_load():

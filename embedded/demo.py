@@ -114,10 +114,13 @@ class Demo:
         state = task["state"]
         if state in (None, "scheduled", "queued", shown.get(key)):
             return
+        mapped = task["map_index"] >= 0
+        label = task.get("rendered_map_index") or ""
+        if mapped and not label and state not in DONE:
+            return  # the task names itself when it has begun
         shown[key] = state
-        label = task.get("rendered_map_index") or (task["map_index"] if task["map_index"] >= 0 else "")
         seconds = f" ({task['duration']:.1f} s)" if task.get("duration") and state in DONE else ""
-        self.console.say(f"  {task['task_id']}{f' [{label}]' if label != '' else ''}: {state}{seconds}")
+        self.console.say(f"  {task['task_id']}{f' [{label or task["map_index"]}]' if mapped else ''}: {state}{seconds}")
 
     def _wait_for_refresh(self, run_id: str) -> None:
         events = self._events(run_id)

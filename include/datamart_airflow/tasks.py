@@ -60,7 +60,8 @@ def judge_run(planned: list[list[Batch]], verdicts: list[Mapping[str, Any]]) -> 
     """Files by verdict; fails with a sentence for each file that was not loaded."""
     wrong = not_loaded(planned, verdicts)
     if wrong:
-        raise AirflowFailException(f"{len(wrong)} files were not loaded:\n" + "\n".join(wrong))
+        files = "1 file was" if len(wrong) == 1 else f"{len(wrong)} files were"
+        raise AirflowFailException(f"{files} not loaded:\n" + "\n".join(wrong))
     found = [verdict["verdict"] for verdict in verdicts]
     return {verdict: found.count(verdict) for verdict in sorted(set(found))}
 

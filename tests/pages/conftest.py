@@ -1,0 +1,109 @@
+"""A real browser for the tests of pages, and where their pictures go."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, StorageState, ViewportSize, expect, sync_playwright
+
+from tests.stack import REPOSITORY, Stack
+
+PICTURES = REPOSITORY / "docs" / "pictures"
+MOST_BYTES = 250_000
+BLANK_BYTES = 12_000  # a page of one colour in this window packs into less
+WINDOW = ViewportSize(width=1400, height=900)
+PATIENCE = 30_000  # milliseconds; a busy machine is slow, not wrong
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+Picture = Callable[[str, Page | Locator], Path]
+
+
+def chromium() -> str | None:
+    """The browser of the system; none is downloaded."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One browser for a module: its event loop must not outlive it, or asyncio.run fails in later modules."""
+    executable = chromium()
+    if executable is None:
+        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=executable, headless=True, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+def _new_page(browser: Browser, state: StorageState | None = None) -> Iterator[Page]:
+    context = browser.new_context(
+        viewport=WINDOW, color_scheme="light", locale="en-US", timezone_id="UTC", storage_state=state
+    )
+    context.set_default_timeout(PATIENCE)
+    broken: list[str] = []
+    page = context.new_page()
+    page.on("pageerror", lambda error: broken.append(str(error)))
+    yield page
+    context.close()
+    assert broken == [], "scripts of the page failed"
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """An empty tab of a stranger: light, English, UTC."""
+    yield from _new_page(browser)
+
+
+def sign_in(page: Page, url: str, user: str, password: str) -> None:
+    """Open a page of Airflow that asks for a login, and answer as a person does."""
+    page.goto(url)
+    page.get_by_label("Username").fill(user)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+
+
+@pytest.fixture(scope="module")
+def signed_in_state(browser: Browser, stack: Stack) -> StorageState:
+    """Cookies of the admin, from one login by form."""
+    env = stack.env
+    context = browser.new_context(locale="en-US")
+    page = context.new_page()
+    sign_in(page, env["AIRFLOW_URL"], env["AIRFLOW_USER"], env["AIRFLOW_PASSWORD"])
+    expect(page.get_by_role("link", name="Dags", exact=True).first).to_be_visible()
+    state = context.storage_state()
+    context.close()
+    return state
+
+
+@pytest.fixture
+def admin_page(browser: Browser, signed_in_state: StorageState) -> Iterator[Page]:
+    """A tab in which the admin of the session's stack is signed in."""
+    yield from _new_page(browser, signed_in_state)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Picture:
+    """Takes a picture of a page or a part of it; the documents' own ones are replaced only by UPDATE_PICTURES=1."""
+    folder = PICTURES if os.environ.get("UPDATE_PICTURES") == "1" else tmp_path
+
+    def take(name: str, shown: Page | Locator) -> Path:
+        file = folder / f"{name}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shown.screenshot(path=file, animations="disabled")
+        assert BLANK_BYTES < file.stat().st_size < MOST_BYTES, f"{file} has {file.stat().st_size} bytes"
+        return file
+
+    return take
