@@ -120,7 +120,8 @@ class Demo:
             return  # the task names itself when it has begun
         shown[key] = state
         seconds = f" ({task['duration']:.1f} s)" if task.get("duration") and state in DONE else ""
-        self.console.say(f"  {task['task_id']}{f' [{label or task["map_index"]}]' if mapped else ''}: {state}{seconds}")
+        place = f" [{label or task['map_index']}]" if mapped else ""
+        self.console.say(f"  {task['task_id']}{place}: {state}{seconds}")
 
     def _wait_for_refresh(self, run_id: str) -> None:
         events = self._events(run_id)
