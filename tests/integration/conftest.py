@@ -1,0 +1,77 @@
+"""A migrated database for each test, on the session's servers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import count
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import boto3
+import psycopg2
+import pytest
+
+from datamart.migrations import migrate
+from datamart.objects import ObjectStore
+from datamart.warehouse.postgres import PostgresWarehouse
+from tests.integration.sound import assert_converged, assert_sound
+from tests.integration.world import Database, World
+from tests.stack import Stack
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="module")
+def database(warehouse_and_s3: Stack) -> Iterator[Database]:
+    """A fresh migrated database for the module: dropping one costs a checkpoint, too much for each test."""
+    env, name = warehouse_and_s3.env, f"integration_{next(_numbers)}"
+    dsn, reader_dsn = (
+        urlsplit(env[kind])._replace(path=f"/{name}").geturl() for kind in ("WAREHOUSE_URI", "WAREHOUSE_READ_URI")
+    )
+    owner, reader = urlsplit(dsn).username, urlsplit(reader_dsn).username
+    secrets = json.loads((warehouse_and_s3.directory / "secrets" / "secrets.json").read_text())
+    at = {"host": urlsplit(dsn).hostname, "port": urlsplit(dsn).port, "dbname": "postgres", "user": "postgres"}
+    with closing(psycopg2.connect(**at, password=secrets["postgres_superuser"])) as administration:
+        administration.autocommit = True
+        with administration.cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE {name} OWNER {owner}")
+            cursor.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
+            cursor.execute(f"GRANT CONNECT ON DATABASE {name} TO {reader}")
+            migrate(dsn, reader_role=reader)
+            with closing(psycopg2.connect(dsn)) as observer:
+                observer.autocommit = True
+                opened = Database(dsn, reader_dsn, observer)
+                opened.sql("SET lock_timeout = '20s'")  # who locks readers out is to fail, not to hang
+                yield opened
+            cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def object_store(warehouse_and_s3: Stack) -> ObjectStore:
+    env = warehouse_and_s3.env
+    client = boto3.client(
+        "s3",
+        endpoint_url=env["S3_ENDPOINT_URL"],
+        region_name=env["AWS_DEFAULT_REGION"],
+        aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+    )
+    return ObjectStore(client, env["DATA_BUCKET"])
+
+
+@pytest.fixture
+def spoiled(database: Database, object_store: ObjectStore) -> Iterator[World]:
+    """A world that the test may leave in any state."""
+    database.empty()
+    with closing(PostgresWarehouse(database.dsn)) as warehouse:
+        yield World(database, object_store, f"landing/{uuid4().hex}/", warehouse)
+
+
+@pytest.fixture
+def world(spoiled: World) -> Iterator[World]:
+    """A world that every test leaves as it should be: what FAULTS asks of each scenario is asserted at its end."""
+    yield spoiled
+    assert_sound(spoiled)
+    assert_converged(spoiled)

@@ -1,0 +1,95 @@
+"""What must hold after every scenario, recomputed from committed rows; nothing of the product's own answers counts."""
+
+from __future__ import annotations
+
+from datamart.loads import Verdict
+from tests.integration.world import World
+from tests.oracle import rules
+
+_LOADS = {
+    "rows read are inserted, updated, unchanged or rejected": """
+        SELECT load_id, rows_read, rows_inserted, rows_updated, rows_unchanged, rows_rejected FROM ops.loads
+        WHERE verdict IN ('loaded', 'duplicate')
+        AND rows_read <> rows_inserted + rows_updated + rows_unchanged + rows_rejected""",
+    "rejected rows are kept, and only those": """
+        SELECT load_id, rows_rejected, kept FROM ops.loads
+        FULL JOIN (SELECT load_id, count(*) AS kept FROM ops.rejected_rows GROUP BY load_id) AS rejects USING (load_id)
+        WHERE coalesce(rows_rejected, -1) <> coalesce(kept, 0)""",
+    "only a load that is loaded changes rows": """
+        SELECT load_id, verdict FROM ops.loads
+        WHERE verdict <> 'loaded' AND rows_inserted + rows_updated + rows_removed > 0""",
+    "an arrival is applied once": """
+        SELECT source_key, source_version, count(*) FROM ops.loads
+        WHERE verdict IN ('loaded', 'duplicate') AND mode = 'upsert'
+        GROUP BY source_bucket, source_key, source_version HAVING count(*) > 1""",
+    "what was applied has a commit number": """
+        SELECT load_id FROM ops.loads WHERE verdict IN ('loaded', 'duplicate') AND commit_seq IS NULL""",
+    "a duplicate names the load that brought the bytes": """
+        SELECT copy.load_id, copy.duplicate_of FROM ops.loads AS copy
+        LEFT JOIN ops.loads AS first ON first.load_id = copy.duplicate_of
+            AND first.verdict = 'loaded' AND first.sha256 = copy.sha256 AND first.table_name = copy.table_name
+        WHERE copy.verdict = 'duplicate' AND (first.load_id IS NULL OR first.commit_seq >= copy.commit_seq)""",
+    "what was not applied says why": """
+        SELECT load_id, verdict FROM ops.loads
+        WHERE verdict IN ('rejected', 'failed', 'duplicate') AND coalesce(message, '') = ''""",
+    "a repair names a load": """
+        SELECT load_id, repairs FROM ops.loads AS repair
+        WHERE repairs IS NOT NULL AND NOT EXISTS (SELECT FROM ops.loads WHERE load_id = repair.repairs)""",
+}
+
+_TABLES = {
+    "every row is of a load that is loaded": """
+        SELECT id, live._load_id FROM public.{table} AS live LEFT JOIN ops.loads ON load_id = live._load_id
+        WHERE verdict IS DISTINCT FROM 'loaded' OR table_name IS DISTINCT FROM '{table}'""",
+    "live rows are those inserted and not removed": """
+        SELECT live, counted FROM (SELECT count(*) AS live FROM public.{table}) AS a,
+        (SELECT coalesce(sum(rows_inserted) - sum(rows_removed), 0) AS counted FROM ops.loads
+            WHERE table_name = '{table}') AS b
+        WHERE live <> counted""",
+    "replaced and removed rows are in the history": """
+        SELECT kept, counted FROM (SELECT count(*) AS kept FROM ops.{table}_history) AS a,
+        (SELECT coalesce(sum(rows_updated) + sum(rows_removed), 0) AS counted FROM ops.loads
+            WHERE table_name = '{table}') AS b
+        WHERE kept <> counted""",
+    "history names both loads by their commit numbers": """
+        SELECT id, _load_id, _commit_seq, _replaced_by, _replaced_seq FROM ops.{table}_history AS old
+        LEFT JOIN ops.loads AS brought ON brought.load_id = old._load_id AND brought.verdict = 'loaded'
+        LEFT JOIN ops.loads AS took ON took.load_id = old._replaced_by AND took.verdict = 'loaded'
+        WHERE brought.commit_seq IS DISTINCT FROM _commit_seq OR took.commit_seq IS DISTINCT FROM _replaced_seq
+        OR _commit_seq >= _replaced_seq""",
+    "commit numbers rise by one": """
+        SELECT place, commit_seq FROM (
+            SELECT commit_seq, row_number() OVER (ORDER BY commit_seq) AS place FROM ops.loads
+            WHERE table_name = '{table}' AND commit_seq IS NOT NULL) AS numbered
+        WHERE place <> commit_seq""",
+    "the table knows its last commit number": """
+        SELECT commit_seq, changed_seq FROM ops.tables WHERE table_name = '{table}' AND (
+            commit_seq <> (SELECT coalesce(max(commit_seq), 0) FROM ops.loads WHERE table_name = '{table}')
+            OR changed_seq <> (SELECT coalesce(max(commit_seq), 0) FROM ops.loads
+                WHERE table_name = '{table}' AND rows_inserted + rows_updated + rows_removed > 0))""",
+}
+
+CHECKS: dict[str, str] = _LOADS | {
+    f"{table}: {claim}": text.format(table=table) for table in rules.COLUMNS for claim, text in _TABLES.items()
+}
+
+
+def assert_sound(world: World) -> None:
+    """Each claim is a query for what contradicts it."""
+    wrong = [f"{claim}, but {found}" for claim, text in CHECKS.items() if (found := world.sql(text))]
+    assert not wrong, "\n".join(wrong)
+
+
+def assert_converged(world: World) -> None:
+    """Another run that finds what was applied says duplicate, and changes nothing."""
+    before = world.snapshot()
+    for arrival, settings in world.asked:
+        known = world.sql("SELECT verdict FROM ops.loads WHERE source_key = %s AND source_version = %s "
+                          "AND mode = 'upsert'", arrival.key, arrival.version)  # fmt: skip
+        if {verdict for (verdict,) in known} & {Verdict.LOADED, Verdict.DUPLICATE}:
+            answer = world.loader(**settings).load(arrival)
+            assert answer.verdict is Verdict.DUPLICATE, f"{arrival.key}, loaded before, was {answer.verdict}"
+            assert answer.message, f"{arrival.key}: a duplicate without a word"
+    after = world.snapshot()
+    changed = [name for name, rows in after.items() if rows != before[name]]
+    assert not changed, f"asking again changed {', '.join(changed)}"
