@@ -158,10 +158,11 @@ class Loader:
         if not first.counts.rejected:
             return spool
         header = self.store.first_line(rejected_key(table.name, first.load_id))
-        if header is None or first.counts.rejected > _MOST_REJECTS_COPIED:
+        names = names_in(header) if header else None
+        if not names or first.counts.rejected > _MOST_REJECTS_COPIED:
             return None
         spool.add(kept_reject(*row) for row in self.warehouse.rejects_of(first.load_id))
-        keep_rejects(self.store, table, load_id, spool, names_in(header))
+        keep_rejects(self.store, table, load_id, spool, names)
         return spool
 
     def _copy_of(self, first: Outcome, arrival: Arrival, load_id: int) -> Outcome:
@@ -212,10 +213,10 @@ class Loader:
                 undo = self.warehouse.savepoint()
                 sink: Sink = lambda batches: self.warehouse.append(table, load_id, batches)  # noqa: E731
                 staged = Stager(self.store, self.settings).stage(arrival, load_id, validator, sink, resources)
-                outcome = self._outcome(staged)
                 if staged.refused:
                     self.warehouse.roll_back_to(undo)
-                else:
+                outcome = self._outcome(staged)
+                if not staged.refused:
                     inserted = self.warehouse.count_of(table, load_id)
                     outcome = replace(outcome, counts=replace(outcome.counts, inserted=inserted))
                 numbers = numbers.next(changed=outcome.changed)

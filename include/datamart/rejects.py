@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import BinaryIO
 
 from datamart.reader import COLUMN_COUNT, UNCLOSED_QUOTE
+from datamart.records import fields_of
 from datamart.validation import Reason, Reject
 
 _FRAME = struct.Struct("<qII?")
@@ -63,9 +64,13 @@ def _reasons(text: bytes) -> tuple[Reason, ...]:
     return tuple(Reason(column, code) for column, _, code in parts)
 
 
-def names_in(rejects_header: bytes) -> tuple[str, ...]:
-    """The file's own column order, from the first line of its rejects CSV."""
-    return tuple(rejects_header.decode().rstrip("\r\n").split(",")[3:])
+def names_in(rejects_header: bytes) -> tuple[str, ...] | None:
+    """The file's own column order, from the first line of its rejects CSV; None when a name has a line end in it."""
+    try:
+        names = fields_of(rejects_header.rstrip(b"\r\n"))
+    except ValueError:
+        return None
+    return tuple(name.decode() for name in names[3:])
 
 
 def rejects_csv(rejects: Iterable[Reject], load_id: int, names: tuple[str, ...]) -> BinaryIO:
@@ -74,13 +79,18 @@ def rejects_csv(rejects: Iterable[Reject], load_id: int, names: tuple[str, ...])
     ``names`` is the file's own column order, so that the bytes need no change.
     """
     out = tempfile.TemporaryFile()  # noqa: SIM115 - the caller's to close
-    out.write(",".join(("_line", "_reasons", "_load_id", *names)).encode() + b"\r\n")
+    out.write(",".join(("_line", "_reasons", "_load_id", *map(_quoted, names))).encode() + b"\r\n")
     for reject in rejects:
         if reject.fits_columns:
             front = f"{reject.line},{reasons_text(reject.reasons)},{load_id},"
             out.write(front.encode() + reject.raw + b"\r\n")
     out.seek(0)
     return out
+
+
+def _quoted(name: str) -> str:
+    """A header's field; an ignored column may have any name."""
+    return '"' + name.replace('"', '""') + '"' if set(name) & set(',"\r\n') else name
 
 
 def rejects_raw(rejects: Iterable[Reject]) -> BinaryIO:

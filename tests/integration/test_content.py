@@ -57,6 +57,7 @@ SHAPES = {
     "16 quoted newlines": b'1,"a\nb"\n2,"a\r\nb"\r\n3,"\n"\n4,"\n\n\n"\n5,e,\n',
     "16 quoted end-of-copy mark": b'1,"a\n\\.\nb"\n2,\\.\n3,"\\."\n4,c\n',
     "16 quoted commas and quotes": b'1,"a,b"\n2,"a ""b"" c"\n3,""""\n4,"",\n',
+    "16 a line of white space": b"1,a\n \n\t\n2,b\n",
     "16 quotes out of place": b'1,a"b\n2,a""b\n3,"a"b"c\n4, "a"\n',
     "16 unclosed quote on the last row": b'1,a\n2,b\n3,"c\n',
     "16 unclosed quote swallows the rest": b'1,a\n2,"b\n3,c\n4,d\n',

@@ -69,6 +69,7 @@ def test_which_files_hold_them(world: World, body: bytes, files: list[str]) -> N
 COPIED = {
     "rows and ragged rows": b"1,a\nx,b\nragged\n",
     "columns in another order": b"job,_note,ID\na,,1\nb,,x\n",
+    "ignored columns of any name": b'"_a,b",id,"_two\nlines",job\n,1,,a\n,x,,b\n',
     "only ragged rows": b'1,a\n2\n3,"\n',
     "bytes that are no text": b"1,a\n\x00,\xff\n",
     "none": b"1,a\n",
@@ -109,6 +110,16 @@ def test_repaired_in_two_rounds(world: World) -> None:
     third = world.load("jobs_round_3.csv", rest)
     assert (third.verdict, third.counts.inserted, third.repairs) == (Verdict.LOADED, 1, second.load_id)
     assert world.rows("jobs") == [(1, "a"), (2, "b"), (3, "c")]
+
+
+def test_ignored_columns_of_any_name_come_back_and_can_be_sent_again(world: World) -> None:
+    body = b'"_note, ""mine""",id,"_two\nlines",job\n"x,y",1,,a\nz,x,"w\nw",b\n'
+    first = world.load("jobs.csv", body)
+    assert world.rejected(first.load_id) == [(r.line, r.raw, r.reasons) for r in rules.judge("jobs", body).rejected]
+    repaired = rejects_file(world, "jobs", first.load_id).replace(b",x,", b",2,")
+    second = world.load("jobs_rejected.csv", repaired)
+    assert (second.verdict, second.counts.inserted, second.repairs) == (Verdict.LOADED, 1, first.load_id)
+    assert world.rows("jobs") == [(1, "a"), (2, "b")]
 
 
 def test_ragged_rows_come_back_by_the_raw_file(world: World) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from datamart.errors import ConfigurationError
-from datamart.loads import Verdict
+from datamart.errors import ConfigurationError, SourceChanged
+from datamart.loads import Mode, Verdict
 from datamart.tables import table_named
 from datamart.warehouse.postgres import PostgresWarehouse
 from tests.integration.world import World, upserted
@@ -160,6 +160,25 @@ def test_a_fault_in_its_last_step_leaves_everything_as_it_was(world: World) -> N
     with world.connected(Failing) as warehouse, pytest.raises(ConnectionAbortedError):
         world.loader(warehouse=warehouse).replace(files, JOBS)
     assert world.snapshot() == before
+
+
+def test_a_file_that_changed_after_its_listing_leaves_everything_as_it_was(world: World) -> None:
+    world.load("jobs_old.csv", OLD)
+    good, changed = world.put("jobs_1.csv", b"1,new\n"), world.put("jobs_2.csv", b"2,listed\n")
+    world.store.write(changed.key, b"2,overwritten\n")
+    before = world.snapshot()
+    with pytest.raises(SourceChanged, match=r"jobs_2\.csv"):
+        world.replace("jobs", good, changed)
+    assert world.snapshot() == before
+
+
+def test_a_fault_is_told_in_the_ledger_until_a_retry_takes_its_place(world: World) -> None:
+    arrival = world.put("jobs.csv", OLD)
+    failed = world.loader("tonight").fail(arrival, Mode.REPLACE, "The warehouse did not answer.")
+    assert world.ledger(failed.load_id, "verdict", "mode", "commit_seq") == ("failed", "replace", None)
+    (loaded,) = world.replace("jobs", arrival, run="tonight")
+    assert (loaded.verdict, world.rows("jobs")) == (Verdict.LOADED, upserted("jobs", OLD))
+    assert world.sql("SELECT verdict FROM ops.loads") == [("loaded",)]
 
 
 @pytest.mark.parametrize("body", [b"1,kept\n2,new\n9,new\nx,bad\n", OLD, b"x,bad\n"], ids=["changes", "same", "bad"])
