@@ -116,6 +116,7 @@ class Demo:
             return
         mapped = task["map_index"] >= 0
         label = task.get("rendered_map_index") or ""
+        label = "" if label == str(task["map_index"]) else label
         if mapped and not label and state not in DONE:
             return  # the task names itself when it has begun
         shown[key] = state
