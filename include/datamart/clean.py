@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from datamart.objects import ObjectStore, clean_folder, clean_key
-from datamart.tables import Table
+from datamart.tables import Table, Type
 
 
 @dataclass(frozen=True)
@@ -24,37 +25,56 @@ class CleanParts:
     part_rows: int
 
     def keep(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Pass batches on and write them; the last part is sent when the batches end.
+        """Pass batches on while another thread writes them; all parts are in S3 when the batches end.
 
         What an earlier try left beyond the last part is removed: it may have cut other parts.
         """
-        part, rows = 0, 0
-        open_part: _Part | None = None
-        for batch in batches:
-            if open_part is None:
-                open_part = _Part(self.table)
-            open_part.writer.write_batch(batch)
-            rows += batch.num_rows
-            yield batch
-            if rows >= self.part_rows:
-                self._send(part, open_part)
-                part, rows, open_part = part + 1, 0, None
-        if open_part is not None:
-            self._send(part, open_part)
-            part += 1
-        self._remove_beyond(part)
+        writing = _Writing(self)
+        with ThreadPoolExecutor(1, "clean") as thread:
+            last: Future[None] | None = None
+            for batch in batches:
+                if last is not None:
+                    last.result()
+                last = thread.submit(writing.add, batch)
+                yield batch
+            if last is not None:
+                last.result()
+            thread.submit(writing.end).result()
 
-    def _remove_beyond(self, parts: int) -> None:
-        name, load_id = self.table.name, self.load_id
-        mine = {clean_key(name, load_id, number) for number in range(parts)}
-        found = self.store.list(clean_folder(name, load_id))
-        self.store.remove(one.key for one in found if one.key not in mine)
 
-    def _send(self, number: int, part: _Part) -> None:
-        part.writer.close()
-        part.file.seek(0)
-        self.store.write(clean_key(self.table.name, self.load_id, number), part.file)
-        part.file.close()
+class _Writing:
+    """The parts as they are written, by one thread."""
+
+    def __init__(self, parts: CleanParts) -> None:
+        self._parts = parts
+        self._sent = 0
+        self._rows = 0
+        self._part: _Part | None = None
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Write a batch; send the part when it is full."""
+        if self._part is None:
+            self._part = _Part(self._parts.table)
+        self._part.writer.write_batch(batch)
+        self._rows += batch.num_rows
+        if self._rows >= self._parts.part_rows:
+            self._send(self._part)
+
+    def end(self) -> None:
+        """Send what is left."""
+        if self._part is not None:
+            self._send(self._part)
+        store, table, load_id = self._parts.store, self._parts.table.name, self._parts.load_id
+        mine = {clean_key(table, load_id, number) for number in range(self._sent)}
+        found = store.list(clean_folder(table, load_id))
+        store.remove(one.key for one in found if one.key not in mine)
+
+    def _send(self, part: _Part) -> None:
+        with part.file as file:
+            part.writer.close()
+            file.seek(0)
+            self._parts.store.write(clean_key(self._parts.table.name, self._parts.load_id, self._sent), file)
+        self._sent, self._rows, self._part = self._sent + 1, 0, None
 
 
 class _Part:
@@ -62,4 +82,13 @@ class _Part:
 
     def __init__(self, table: Table) -> None:
         self.file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - closed when it is sent
-        self.writer = parquet.ParquetWriter(self.file, table.arrow_schema, compression="zstd")
+        # Keys and moments hardly repeat: a dictionary of them would only cost time. Nobody filters these files.
+        repeating = [c.name for c in table.columns if c.type is Type.TEXT or c.references]
+        self.writer = parquet.ParquetWriter(
+            self.file,
+            table.arrow_schema,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=repeating,
+            write_statistics=False,
+        )

@@ -148,7 +148,7 @@ def _cut(data: bytes, first_line: int, last: bool, lone_cr: bool) -> tuple[Block
             keep, used_lines, unclosed = _join_quoted(data, array, starts, ends, quoted, last)
             starts, ends, lines, quoted = starts[keep], ends[keep], lines[keep], quoted[keep]
     used = int(ends[-1]) + 1 if len(ends) else 0
-    plain = regular and not lone_cr and data.count(b"\r", 0, used) == data.count(b"\r\n", 0, used)
+    plain = regular and not lone_cr and not _has_lone_cr(array[:used])
     if len(ends):
         ends = ends - ((ends > starts) & (array[np.maximum(ends - 1, 0)] == _CR))
         ends[-1] += lone_cr
@@ -156,6 +156,12 @@ def _cut(data: bytes, first_line: int, last: bool, lone_cr: bool) -> tuple[Block
     blank = int(len(filled) - np.count_nonzero(filled))
     block = Block(data, starts[filled], ends[filled], lines[filled], quoted[filled], blank, unclosed, plain, used)
     return block, used, used_lines
+
+
+def _has_lone_cr(array: npt.NDArray[np.uint8]) -> bool:
+    """A CR that no LF follows; ``array`` is empty or ends in an LF."""
+    returns = array == _CR
+    return bool(returns.any()) and bool((returns[:-1] & (array[1:] != _LF)).any())
 
 
 def _well_formed(array: npt.NDArray[np.uint8], quotes: Positions) -> bool:

@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
+from datamart.ahead import Ahead, ahead
 from datamart.clean import CleanParts
 from datamart.errors import FileRejected
 from datamart.loads import Arrival
@@ -74,17 +75,18 @@ class Stager:
         rejects = RejectSpool()
         resources.callback(rejects.close)
         staged = Staged(arrival, load_id, validator.table, rejects)
-        with self.store.read(arrival) as body:
-            source = _Hashing(body)
+        digest = hashlib.sha256()
+        with self.store.read(arrival) as body, ahead(_hashed(body, self.settings.chunk_bytes, digest), 1) as pieces:
+            source = _Pieces(pieces)
             reader = Reader(source, validator.table, self.settings.chunk_bytes)
             batches = _accepted(reader, validator, staged)
             try:
                 sink(self._clean(staged).keep(batches) if self.keep else batches)
             except FileRejected as refusal:
                 staged.refused = refusal
-                while source.read(_READ_BYTES):  # the rest counts for the file's identity
+                while source.read():  # the rest counts for the file's identity
                     pass
-        staged.sha256, staged.read, staged.blank = source.digest.hexdigest(), reader.rows, reader.blank
+        staged.sha256, staged.read, staged.blank = digest.hexdigest(), reader.rows, reader.blank
         staged.repairs = reader.repairs
         staged.names = reader.layout.names if reader.layout else validator.table.names
         staged.refused = staged.refused or self._over_threshold(staged)
@@ -133,11 +135,11 @@ def content_digest(store: ObjectStore, arrival: Arrival) -> str:
     Raises:
         SourceChanged, TransientFault, TerminalFault: as S3 answers.
     """
+    digest = hashlib.sha256()
     with store.read(arrival) as body:
-        source = _Hashing(body)
-        while source.read(_READ_BYTES):
+        for _ in _hashed(body, _READ_BYTES, digest):
             pass
-    return source.digest.hexdigest()
+    return digest.hexdigest()
 
 
 def _accepted(reader: Reader, validator: Validator, staged: Staged) -> Iterator[pa.RecordBatch]:
@@ -151,15 +153,19 @@ def _accepted(reader: Reader, validator: Validator, staged: Staged) -> Iterator[
             yield judged.accepted
 
 
-class _Hashing(io.BytesIO):
-    """Bytes on their way to the reader, with their SHA-256."""
+def _hashed(body: BinaryIO, size: int, digest: hashlib._Hash) -> Iterator[bytes]:
+    """The body in pieces, which ``digest`` has seen."""
+    while piece := body.read(size):
+        digest.update(piece)
+        yield piece
 
-    def __init__(self, source: BinaryIO) -> None:
+
+class _Pieces(io.BytesIO):
+    """Pieces that another thread reads, as the stream that records are cut from; it takes any size."""
+
+    def __init__(self, pieces: Ahead[bytes]) -> None:
         super().__init__()
-        self._source = source
-        self.digest = hashlib.sha256()
+        self._pieces = pieces
 
-    def read(self, size: int | None = -1) -> bytes:
-        data = self._source.read(-1 if size is None else size)
-        self.digest.update(data)
-        return data
+    def read(self, _size: int | None = -1) -> bytes:
+        return self._pieces.take() or b""
