@@ -56,6 +56,11 @@ class Product:
             assert time.monotonic() < deadline, f"{run_id} did not end"
             time.sleep(0.3)
 
+    def changed_tables(self, run_id: str) -> set[str]:
+        """The tables whose assets a run has announced as changed."""
+        found = self.api.get("/assets/events", source_dag_id="historic_load", source_run_id=run_id, limit=100)
+        return {event["name"] for event in found["asset_events"]}
+
     def _verdicts(self, run_id: str) -> list[dict[str, Any]]:
         entries = self.api.get(f"/dags/historic_load/dagRuns/{run_id}/taskInstances/~/xcomEntries", limit=100)[
             "xcom_entries"

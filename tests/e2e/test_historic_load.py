@@ -21,8 +21,9 @@ def judged() -> dict[str, rules.Verdict]:
 def test_samples_load_once_and_answer_the_insights(product: Product) -> None:
     for name in SAMPLES:
         product.put("first/", f"{name}.csv", (DATA / f"{name}.csv").read_bytes())
-    state, verdicts, _ = product.run("first/")
+    state, verdicts, run_id = product.run("first/")
     assert (state, sorted(v["verdict"] for v in verdicts)) == ("success", ["loaded"] * 3)
+    assert product.changed_tables(run_id) == set(SAMPLES)
     expected = judged()
     for verdict in verdicts:
         oracle = expected[verdict["table"]]
@@ -55,8 +56,9 @@ def test_samples_load_once_and_answer_the_insights(product: Product) -> None:
 
 def test_a_second_trigger_says_duplicate_and_changes_nothing(product: Product) -> None:
     before = product.sql("SELECT * FROM hired_employees ORDER BY id"), product.sql("SELECT count(*) FROM ops.loads")
-    state, verdicts, _ = product.run("first/")
+    state, verdicts, run_id = product.run("first/")
     assert (state, [v["verdict"] for v in verdicts]) == ("success", ["duplicate"] * 3)
+    assert product.changed_tables(run_id) == set()
     after = product.sql("SELECT * FROM hired_employees ORDER BY id"), product.sql("SELECT count(*) FROM ops.loads")
     assert before == after
 
