@@ -1,6 +1,6 @@
 """Files in S3: list, read, write, archive - each conditional on the object that was listed.
 
-Where things lie is here (DESIGN's layout as functions); what is in them is not.
+Where things lie is here (the layout as functions); what is in them is not.
 """
 
 from __future__ import annotations

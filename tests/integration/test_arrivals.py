@@ -1,4 +1,4 @@
-"""FAULTS 5-9, arrivals: each is honoured once, whatever its name and bytes; what changed on the way is not loaded."""
+"""Faults 5-9, arrivals: each is honoured once, whatever its name and bytes; what changed on the way is not loaded."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def test_an_object_that_changed_between_listing_and_reading_is_not_loaded(
 def test_an_object_that_changed_while_it_was_loaded_is_loaded_as_it_was_listed(
     world: World, before: bytes, change: Callable[[World, Arrival], object]
 ) -> None:
-    """FAULTS 6."""
+    """Faults 6."""
     if before:
         world.load("jobs_before.csv", before)
     arrival = world.put("jobs.csv", X)

@@ -1,4 +1,4 @@
-"""FAULTS 14-16 and 18-23, bad content: the whole path does with every file what the independent judge says."""
+"""Faults 14-16 and 18-23, bad content: the whole path does with every file what the independent judge says."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.oracle import rules
 DATA = Path(__file__).resolve().parents[2] / "data"
 HIRE = b"1,Ann,2021-01-02T03:04:05Z,2,3\n"
 
-# FAULTS 14
+# Faults 14
 NO_ROWS = {
     "14 empty": b"",
     "14 only a BOM": rules.BOM,
@@ -36,7 +36,7 @@ LAST_LINES = {
     "14 final CR without LF": b"1,a\n2,b\r",
     "14 many final newlines": b"1,a\n\n\r\n\n",
 }
-# FAULTS 15
+# Faults 15
 ENCODINGS = {
     "15 BOM": rules.BOM + b"1,a\n2,b\n",
     "15 BOM and header": rules.BOM + b"job,id\na,1\n",
@@ -49,7 +49,7 @@ ENCODINGS = {
     "15 UTF-16": "1,a\n2,b\n".encode("utf-16"),
     "15 valid beyond ASCII": "1,Chargé d'affaires\n2,数据\n3,👩‍🔬\n4,e\u0301\n".encode(),
 }
-# FAULTS 16
+# Faults 16
 SHAPES = {
     "16 ragged rows": b"1\n2,b\n3,c,c\n,,,\n5,e\n",
     "16 ragged rows under a header": b"job,id\na,1\nb\nc,3,\n",
@@ -65,7 +65,7 @@ SHAPES = {
     "16 mixed line ends and blank lines": b"\r\n1,a\r\n2,b\n\n\r\n3,c\r\n4,d\re\n\n",
     "16 backslashes and control characters": b"1,\\N\n2,a\\\n3,\\\\\n4,a\tb\n5,\x01\x7f\n6,\\x41\n",
 }
-# FAULTS 18
+# Faults 18
 NOTHING_GOOD = {
     "18 every row bad": b"x,a\n,\n1,a,a\n",
     "18 a column all empty": b"1,\n2,\n3,\n",
@@ -73,7 +73,7 @@ NOTHING_GOOD = {
     "18 every row bad below a header": b"id,job\nid,job\nx,y\n",
     "18 another format": gzip.compress(b"1,a\n2,b\n", mtime=0),
 }
-# FAULTS 22
+# Faults 22
 HEADERS = {
     "22 reordered": b"job,id\na,1\nb,2\n",
     "22 odd case, quoted": b'"JOB","Id"\na,1\n',

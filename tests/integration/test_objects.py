@@ -1,4 +1,4 @@
-"""FAULTS 5, 6, 10, 11, 13 and 36 at the object store: what is listed, read and moved is the object that was listed."""
+"""Faults 5, 6, 10, 11, 13 and 36 at the object store: what is listed, read and moved is the object that was listed."""
 
 from __future__ import annotations
 

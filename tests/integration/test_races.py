@@ -1,4 +1,4 @@
-"""FAULTS 1, 27 and 29 in small: loaders with connections of their own meet at the table's lock, and all is once."""
+"""Faults 1, 27 and 29 in small: loaders with connections of their own meet at the table's lock, and all is once."""
 
 from __future__ import annotations
 
