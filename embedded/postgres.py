@@ -150,6 +150,8 @@ def ensure_databases(settings: Settings, secrets: Secrets) -> None:
                 cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,))
                 if not cursor.fetchone():
                     cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, sql.Identifier(owner)))
+                    if database == "airflow":
+                        settings.airflow_setup.unlink(missing_ok=True)
                 cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
             cursor.execute(sql.SQL("GRANT CONNECT ON DATABASE warehouse TO {}").format(sql.Identifier(READER)))
     finally:

@@ -55,7 +55,7 @@ def migrate_airflow(settings: Settings, secrets: Secrets) -> bool:
     wanted = json.dumps(connections(settings, secrets), sort_keys=True)
     versions = (REPOSITORY / "constraints.txt").read_text() if (REPOSITORY / "constraints.txt").exists() else ""
     fingerprint = hashlib.sha256(f"{wanted}{versions}{secrets.fernet_key}".encode()).hexdigest()
-    done = settings.postgres_dir / "airflow_setup.sha256"
+    done = settings.airflow_setup
     if done.exists() and done.read_text() == fingerprint:
         return False
     log = settings.logs / "airflow-setup.log"

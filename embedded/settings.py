@@ -47,6 +47,11 @@ class Settings:
         return self.stack_dir / "postgres"
 
     @property
+    def airflow_setup(self) -> Path:
+        """Says for which connections and versions Airflow's database was set up."""
+        return self.postgres_dir / "airflow_setup.sha256"
+
+    @property
     def pg_data(self) -> Path:
         return self.postgres_dir / "data"
 

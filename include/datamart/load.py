@@ -7,11 +7,11 @@ id comes from the arrival, so another try finds what was done.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from datamart.errors import BalanceError, ConfigurationError, FileRejected
+from datamart.errors import BalanceError, ConfigurationError, FileRejected, TransientFault
 from datamart.fingerprint import rules_in_force
 from datamart.loads import Arrival, Counts, Mode, Outcome, Verdict
 from datamart.objects import ObjectStore, rejected_key
@@ -87,6 +87,10 @@ class Loader:
         outcome = replace(outcome, code="fault", message=message)
         now = datetime.now(UTC)
         with self.warehouse.transaction():
+            if table is not None:
+                self.warehouse.lock(
+                    table
+                )  # an attempt that succeeds meanwhile must neither wait for this row nor meet it
             if self.warehouse.find_load(load_id) is None:
                 self.warehouse.record(outcome, arrival, mode, self.run, (now, now))
         return outcome
@@ -184,10 +188,14 @@ class Loader:
     def _stage(self, arrival: Arrival, load_id: int, table: Table, resources: ExitStack, *, keep: bool) -> Staged:
         name = f"staging_{load_id}"
         self.warehouse.drop_staging(name)
-        resources.callback(self.warehouse.drop_staging, name)
+        resources.callback(self._drop_staging, name)
         stager = Stager(self.store, self.settings, keep)
         sink: Sink = lambda batches: self.warehouse.stage(table, name, batches)  # noqa: E731
         return stager.stage(arrival, load_id, self._validator(table), sink, resources)
+
+    def _drop_staging(self, name: str) -> None:
+        with suppress(TransientFault):  # a session that has ended has taken its temporary tables along
+            self.warehouse.drop_staging(name)
 
     def _validator(self, table: Table) -> Validator:
         known = {column: self.warehouse.keys_of(self._table(other)) for column, other in table.references.items()}

@@ -34,10 +34,14 @@ def object_store() -> ObjectStore:
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
     from botocore.config import Config
 
+    connection = S3Hook(aws_conn_id="object_store")
     patience = Config(
         connect_timeout=10, read_timeout=60, tcp_keepalive=True, retries={"mode": "standard", "total_max_attempts": 4}
     )
-    return ObjectStore(S3Hook(aws_conn_id="object_store", config=patience).get_conn(), load_settings().data_bucket)
+    # What the connection itself asks for (addressing style, proxies, time-outs) comes first.
+    own = connection.conn_config.botocore_config
+    client = S3Hook(aws_conn_id="object_store", config=patience.merge(own) if own else patience).get_conn()
+    return ObjectStore(client, load_settings().data_bucket)
 
 
 def current_run() -> dict[str, str]:

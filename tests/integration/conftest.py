@@ -71,7 +71,7 @@ def spoiled(database: Database, object_store: ObjectStore) -> Iterator[World]:
 
 @pytest.fixture
 def world(spoiled: World) -> Iterator[World]:
-    """A world that every test leaves as it should be: what docs/reliability.md promises of each fault is asserted at its end."""
+    """A world that every test leaves as docs/reliability.md promises; that is asserted at its end."""
     yield spoiled
     assert_sound(spoiled)
     assert_converged(spoiled)

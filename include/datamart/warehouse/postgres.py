@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg2
@@ -33,7 +33,8 @@ _PATIENCE = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
     "options": "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
-    " -c tcp_user_timeout=60000 -c client_connection_check_interval=5s -c lock_timeout=600s",
+    " -c tcp_user_timeout=60000 -c client_connection_check_interval=5s -c lock_timeout=600s"
+    " -c idle_in_transaction_session_timeout=900s",
 }
 
 
@@ -71,7 +72,8 @@ class PostgresWarehouse(Warehouse):
             yield
         except BaseException:
             if not self._connection.closed:
-                self.execute("ROLLBACK")
+                with suppress(DatamartError):  # the server rolls back by itself what it cannot be asked to
+                    self.execute("ROLLBACK")
             raise
         self.execute("COMMIT")
 
