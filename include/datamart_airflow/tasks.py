@@ -12,7 +12,6 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from datamart.errors import ConfigurationError, DatamartError, TransientFault
 from datamart.history import Batch, arrivals_of, batch_label, not_loaded, plan_history, summary
-from datamart.load import Loader
 from datamart.loads import Arrival, Mode, Outcome
 from datamart.tables import table_named
 from datamart_airflow.assets import CHANGED, TABLE_ASSETS
@@ -37,13 +36,12 @@ def load_batch(batch: Batch, mode: str, dry_run: bool) -> list[dict[str, Any]]:
     groups = [arrivals] if Mode(mode) is Mode.REPLACE else [[arrival] for arrival in arrivals]
     outcomes: list[Outcome] = []
     faults: list[Exception] = []
-    with loader() as load:
-        for group in groups:
-            try:
-                outcomes += _load_group(load, group, batch["table"], Mode(mode), dry_run)
-            except Exception as error:  # noqa: BLE001 - told at the end; the other files are still to be loaded
-                faults.append(error)
-                outcomes += _record_fault(load, group, Mode(mode), error, dry_run)
+    for group in groups:
+        try:
+            outcomes += _load_group(group, batch["table"], Mode(mode), dry_run)
+        except Exception as error:  # noqa: BLE001 - told at the end; the other files are still to be loaded
+            faults.append(error)
+            outcomes += _record_fault(group, Mode(mode), error, dry_run)
     for outcome in outcomes:
         log.info("%s: %s %s", outcome.key, outcome.verdict, outcome.counts)
         if outcome.changed and outcome.table:
@@ -66,20 +64,23 @@ def judge_run(planned: list[list[Batch]], verdicts: list[Mapping[str, Any]]) -> 
     return {verdict: found.count(verdict) for verdict in sorted(set(found))}
 
 
-def _load_group(load: Loader, group: list[Arrival], table: str, mode: Mode, dry_run: bool) -> list[Outcome]:
-    if mode is Mode.REPLACE:
-        return load.replace(group, table_named(table), dry_run=dry_run)
-    return [load.load(arrival, dry_run=dry_run) for arrival in group]
+def _load_group(group: list[Arrival], table: str, mode: Mode, dry_run: bool) -> list[Outcome]:
+    """Load what belongs together, in a session of its own: one that has ended is no matter of other files."""
+    with loader() as load:
+        if mode is Mode.REPLACE:
+            return load.replace(group, table_named(table), dry_run=dry_run)
+        return [load.load(arrival, dry_run=dry_run) for arrival in group]
 
 
-def _record_fault(load: Loader, group: list[Arrival], mode: Mode, error: Exception, dry_run: bool) -> list[Outcome]:
+def _record_fault(group: list[Arrival], mode: Mode, error: Exception, dry_run: bool) -> list[Outcome]:
     """Tell the log and, when it can be reached, the ledger what kept the files from being loaded."""
     names = ", ".join(arrival.key for arrival in group)
     log.error("%s: %s", names, _sentence(error))
     if dry_run:
         return []
     try:
-        return [load.fail(arrival, mode, _sentence(error)) for arrival in group]
+        with loader() as load:
+            return [load.fail(arrival, mode, _sentence(error)) for arrival in group]
     except DatamartError as second:
         log.error("%s: the ledger could not be told either: %s", names, second)
         return []
