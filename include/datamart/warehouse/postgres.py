@@ -24,6 +24,8 @@ from datamart.warehouse.binarycopy import encoded
 # Classes of SQLSTATE that another try may mend: connection, resources, rollback, operator, system, lock.
 _TRANSIENT = ("08", "40", "53", "55", "57", "58")
 _PIECES_AHEAD = 8
+# A table of at least so many times the staged rows is looked into by key.
+_PROBE_SHARE = 4
 # Both ends notice within about a minute that the other is gone, so that no task waits and no lock is held for ever.
 _PATIENCE = {
     "application_name": "datamart",
@@ -109,7 +111,14 @@ class PostgresWarehouse(Warehouse):
         self.execute(f"ROLLBACK TO SAVEPOINT {savepoint}")
 
     def _keep_replaced(self, names: Mapping[str, str], values: Mapping[str, object]) -> tuple[int, int]:
+        staged, rows = self.query(self.sql("merge_sizes"), names)[0]
+        probing = staged * _PROBE_SHARE <= rows
+        # The planner would read the whole table for what a few look-ups in its key find sooner.
+        for method in ("hashjoin", "mergejoin") if probing else ():
+            self.execute(f"SET LOCAL enable_{method} = off")
         matched, kept = self.query(self.sql("merge_keep", **names), values)[0]
+        for method in ("hashjoin", "mergejoin") if probing else ():
+            self.execute(f"SET LOCAL enable_{method} TO DEFAULT")
         return int(matched), int(kept)
 
     def _upsert(self, names: Mapping[str, str], values: Mapping[str, object], kept: int) -> tuple[int, int]:
