@@ -87,10 +87,9 @@ class Loader:
         outcome = replace(outcome, code="fault", message=message)
         now = datetime.now(UTC)
         with self.warehouse.transaction():
+            # Under the lock, so that an attempt that succeeds meanwhile neither waits for this row nor meets it.
             if table is not None:
-                self.warehouse.lock(
-                    table
-                )  # an attempt that succeeds meanwhile must neither wait for this row nor meet it
+                self.warehouse.lock(table)
             if self.warehouse.find_load(load_id) is None:
                 self.warehouse.record(outcome, arrival, mode, self.run, (now, now))
         return outcome

@@ -228,3 +228,16 @@ def test_a_name_that_fits_no_table_is_told_in_the_ledger(world: World) -> None:
     outcome = world.load("20221120_jobs.csv", b"1,a\n")
     assert (outcome.verdict, outcome.code, outcome.table) == (Verdict.REJECTED, "no_table", None)
     assert world.ledger(outcome.load_id, "verdict", "code", "table_name") == ("rejected", "no_table", None)
+
+
+def test_ragged_rows_are_mended_in_the_file_beside_and_sent_again(world: World) -> None:
+    """As a person would: each record gets its missing comma, and the load's id in a column of its own."""
+    body = b'1,a\n2;b\n3\n4,"d\n'
+    first = world.load("jobs.csv", body)
+    raw = rejects_files(world, "jobs", first.load_id)["raw"]
+    assert raw == b'2;b\r\n3\r\n4,"d\n\r\n'
+    mended = raw.replace(b"2;b", b"2,b").replace(b"\r\n3\r\n", b"\r\n3,c\r\n").replace(b'4,"d\n', b"4,d")
+    lines = [b"%d,%s" % (first.load_id, line) for line in mended.splitlines()]
+    second = world.load("jobs_mended.csv", b"\n".join([b"_load_id,id,job", *lines]))
+    assert (second.verdict, second.counts.inserted, second.repairs) == (Verdict.LOADED, 3, first.load_id)
+    assert world.rows("jobs") == [(1, "a"), (2, "b"), (3, "c"), (4, "d")]
