@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from datamart.loads import Outcome, Verdict
+from datamart.warehouse.base import Warehouse
+from datamart.warehouse.postgres import PostgresWarehouse
 from tests.integration.world import Row, World, upserted
 
 
@@ -105,3 +107,27 @@ def test_the_ledger_names_source_content_and_run(world: World) -> None:
         "started_at <= finished_at",
         "arrival_id = load_id",
     ) == (True, True, True)
+
+
+class StepByStep(PostgresWarehouse):
+    """PostgreSQL before 18, which cannot give back the rows that a statement replaces."""
+
+    _merge_rows = Warehouse._merge_rows
+
+
+def test_both_ways_of_merging_leave_the_same_rows_history_and_counts(world: World) -> None:
+    bodies = (b"1,a\n2,b\n3,c\n", b"2,b\n3,changed\n4,new\n", b"1,a\n2,b\n", b"5,e\n6,f\n")
+    seen = []
+    for kind in (PostgresWarehouse, StepByStep):
+        with world.connected(kind) as warehouse:
+            counts = [
+                world.loader(warehouse=warehouse).load(world.put(f"jobs_{number}.csv", body)).counts
+                for number, body in enumerate(bodies)
+            ]
+        history = world.sql(
+            "SELECT id, job, _commit_seq, _replaced_seq FROM ops.jobs_history ORDER BY _replaced_seq, id"
+        )
+        seen.append((counts, world.rows("jobs"), history))
+        world.database.empty()
+    assert seen[0] == seen[1]
+    assert [(c.inserted, c.updated, c.unchanged) for c in seen[0][0]] == [(3, 0, 0), (1, 1, 1), (0, 0, 2), (2, 0, 0)]

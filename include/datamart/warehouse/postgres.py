@@ -18,12 +18,13 @@ from datamart.rejects import reasons_text
 from datamart.statements import table_names
 from datamart.tables import Table
 from datamart.validation import Reject
-from datamart.warehouse.base import Numbers, Warehouse
+from datamart.warehouse.base import Merged, Numbers, Warehouse
 from datamart.warehouse.binarycopy import encoded
 
 # Classes of SQLSTATE that another try may mend: connection, resources, rollback, operator, system, lock.
 _TRANSIENT = ("08", "40", "53", "55", "57", "58")
 _PIECES_AHEAD = 8
+_RETURNS_OLD_ROWS = 180_000
 # A table of at least so many times the staged rows is looked into by key.
 _PROBE_SHARE = 4
 # Both ends notice within about a minute that the other is gone, so that no task waits and no lock is held for ever.
@@ -110,20 +111,25 @@ class PostgresWarehouse(Warehouse):
     def roll_back_to(self, savepoint: str) -> None:
         self.execute(f"ROLLBACK TO SAVEPOINT {savepoint}")
 
-    def _keep_replaced(self, names: Mapping[str, str], values: Mapping[str, object]) -> tuple[int, int]:
-        staged, rows = self.query(self.sql("merge_sizes"), names)[0]
-        probing = staged * _PROBE_SHARE <= rows
-        # The planner would read the whole table for what a few look-ups in its key find sooner.
-        for method in ("hashjoin", "mergejoin") if probing else ():
-            self.execute(f"SET LOCAL enable_{method} = off")
-        matched, kept = self.query(self.sql("merge_keep", **names), values)[0]
-        for method in ("hashjoin", "mergejoin") if probing else ():
-            self.execute(f"SET LOCAL enable_{method} TO DEFAULT")
-        return int(matched), int(kept)
+    def _merge_rows(self, names: Mapping[str, str], values: Mapping[str, object], staged: int) -> Merged:
+        """One statement where the server can give back the rows that it replaces."""
+        if self._connection.server_version < _RETURNS_OLD_ROWS:
+            return super()._merge_rows(names, values, staged)
+        touched, updated, kept = map(int, self.query(self.sql("merge_at_once", **names), values)[0])
+        unchanged = self._unchanged(names, values) if touched < staged else 0
+        return Merged(touched - updated, updated, unchanged, kept)
 
-    def _upsert(self, names: Mapping[str, str], values: Mapping[str, object], kept: int) -> tuple[int, int]:
-        touched = self.execute(self.sql("merge_upsert", **names), values)
-        return kept, touched - kept
+    def _unchanged(self, names: Mapping[str, str], values: Mapping[str, object]) -> int:
+        """Staged rows that the table holds with equal values, from a load before this one."""
+        staged, rows = self.query(self.sql("merge_sizes"), names)[0]
+        # The planner would read a whole table for what a few look-ups in its key find sooner.
+        methods = ("hashjoin", "mergejoin") if staged * _PROBE_SHARE <= rows else ()
+        for method in methods:
+            self.execute(f"SET LOCAL enable_{method} = off")
+        found = self.query(self.sql("merge_unchanged", **names), values)[0][0]
+        for method in methods:
+            self.execute(f"SET LOCAL enable_{method} TO DEFAULT")
+        return int(found)
 
     def copy_rejects(self, load_id: int, rejects: Iterable[Reject]) -> None:
         with _faults(), self._connection.cursor() as cursor:
