@@ -44,7 +44,7 @@ def drawn(series: dict[str, Series]) -> str:
     for place, name in enumerate(series):
         x = LEFT + place * 220
         parts.append(f'<rect x="{x}" y="10" width="12" height="12" fill="{COLOURS[place]}"/>')
-        parts.append(f'<text x="{x + 18}" y="21" fill="#222222">{escape(name.replace("\\copy", "psql \\copy"))}</text>')
+        parts.append(f'<text x="{x + 18}" y="21" fill="#222222">{escape(name)}</text>')
     for group, rows in enumerate(sizes):
         left = LEFT + group * step
         for place, points in enumerate(series.values()):

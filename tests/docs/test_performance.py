@@ -12,4 +12,4 @@ def test_the_picture_is_drawn_from_the_table() -> None:
 
 
 def test_the_table_has_all_sizes() -> None:
-    assert {name: len(points) for name, points in measured(TEXT).items()} == {"ours": 4, "\\copy": 4}
+    assert {name: len(points) for name, points in measured(TEXT).items()} == {"ours": 4, "psql \\copy": 4}
