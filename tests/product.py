@@ -6,7 +6,6 @@ import json
 import time
 from typing import Any
 
-import boto3
 import psycopg2
 
 from embedded.airflow_api import AirflowApi, ApiError
@@ -20,13 +19,7 @@ class Product:
         env = stack.env
         self.api = AirflowApi(env["AIRFLOW_URL"], env["AIRFLOW_USER"], env["AIRFLOW_PASSWORD"])
         self.bucket = env["DATA_BUCKET"]
-        self.s3 = boto3.client(
-            "s3",
-            endpoint_url=env["S3_ENDPOINT_URL"],
-            region_name=env["AWS_DEFAULT_REGION"],
-            aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
-        )
+        self.s3 = stack.s3
         self._warehouse = env["WAREHOUSE_URI"]
 
     def sql(self, text: str, *values: object) -> list[tuple[Any, ...]]:

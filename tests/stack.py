@@ -8,6 +8,9 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import boto3
 
 from embedded import ports
 
@@ -82,6 +85,18 @@ class Stack:
         lines = self.command("env").stdout.splitlines()
         pairs = [shlex.split(line)[1].split("=", 1) for line in lines if not line.startswith("export PATH=")]
         return dict(pairs)
+
+    @property
+    def s3(self) -> Any:
+        """A client of its S3 server."""
+        env = self.env
+        return boto3.client(
+            "s3",
+            endpoint_url=env["S3_ENDPOINT_URL"],
+            region_name=env["AWS_DEFAULT_REGION"],
+            aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+        )
 
     def leftovers(self) -> list[str]:
         """Every process that mentions the stack's folder in its command, environment or working folder."""

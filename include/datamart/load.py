@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from datamart.errors import BalanceError, ConfigurationError, FileRejected, TransientFault
 from datamart.fingerprint import rules_in_force
+from datamart.forecast import forecast, replacement_forecast, upsert_forecast
 from datamart.loads import Arrival, Counts, Mode, Outcome, Verdict
 from datamart.objects import ObjectStore, rejected_key
 from datamart.rejects import RejectSpool, kept_reject, names_in
@@ -56,7 +57,7 @@ class Loader:
         with ExitStack() as resources:
             staged = self._stage(arrival, load_id, table, resources, keep=not dry_run)
             if dry_run:
-                return self._dry_run(staged)
+                return upsert_forecast(self.warehouse, staged, self._outcome(staged))
             return self._commit([staged], table, Mode.UPSERT)[0]
 
     def replace(self, arrivals: Sequence[Arrival], table: Table, *, dry_run: bool = False) -> list[Outcome]:
@@ -72,7 +73,7 @@ class Loader:
                 for one in arrivals
             ]
             if dry_run:
-                return self._dry_replacement(staged, table)
+                return replacement_forecast(self.warehouse, staged, self._outcomes_together(staged))
             return self._commit(staged, table, Mode.REPLACE)
 
     def fail(self, arrival: Arrival, mode: Mode, message: str) -> Outcome:
@@ -143,7 +144,7 @@ class Loader:
                 return None
             outcome = self._copy_of(first.outcome, arrival, load_id)
             if dry_run:
-                return _forecast(outcome)
+                return forecast(outcome)
             rejects = self._rejects_again(first.outcome, load_id, table, resources)
             if rejects is None:
                 return None
@@ -238,18 +239,16 @@ class Loader:
             done = self._done_before(files, table, mode)
             if done:
                 return done
-            refused = mode is Mode.REPLACE and any(one.refused for one in files)
             outcomes: list[Outcome] = []
-            for one in files:
+            for one, outcome in zip(files, self._outcomes_together(files), strict=True):
                 if outcomes:
                     self._close(files[len(outcomes) - 1], outcomes[-1], mode)
                 numbers = numbers.next(changed=False)
-                outcome = self._refused_with_others(one) if refused else self._outcome(one)
                 if outcome.verdict is Verdict.LOADED:
                     outcome = self._merge(one, outcome, numbers)
                 numbers = numbers.now(changed=outcome.changed)
                 outcomes.append(replace(outcome, commit_seq=numbers.commit))
-            if mode is Mode.REPLACE and not refused:
+            if mode is Mode.REPLACE and not any(one.refused for one in files):
                 outcomes[-1] = self._remove_absent(files, outcomes[-1])
                 numbers = numbers.now(changed=outcomes[-1].changed)
             self._close(files[-1], outcomes[-1], mode)
@@ -290,11 +289,15 @@ class Loader:
             )
         self.warehouse.record(outcome, arrival, mode, self.run, (started, datetime.now(UTC)))
 
-    def _refused_with_others(self, one: Staged) -> Outcome:
-        refusal = one.refused or FileRejected(
+    def _outcomes_together(self, files: Sequence[Staged]) -> list[Outcome]:
+        """What is known of each file from reading them: one that is refused refuses the others with it."""
+        outcomes = [self._outcome(one) for one in files]
+        if not any(one.refused for one in files):
+            return outcomes
+        other = FileRejected(
             "replacement_refused", "Another file of this replacement was refused; the table is as it was."
         )
-        return replace(self._outcome(one), verdict=Verdict.REJECTED, code=refusal.code, message=str(refusal))
+        return [_refused(outcome, one.refused or other) for one, outcome in zip(files, outcomes, strict=True)]
 
     def _named(self, outcome: Outcome) -> Outcome:
         """The outcome as this run's, judged by the rules in force."""
@@ -309,9 +312,7 @@ class Loader:
                 warnings=one.warnings, blank_lines=one.blank, sha256=one.sha256, repairs=self._known(one.repairs),
             )
         )  # fmt: skip
-        if one.refused is None:
-            return base
-        return replace(base, verdict=Verdict.REJECTED, code=one.refused.code, message=str(one.refused))
+        return base if one.refused is None else _refused(base, one.refused)
 
     def _known(self, load_id: int | None) -> int | None:
         return load_id if load_id is not None and self.warehouse.find_load(load_id) else None
@@ -326,29 +327,6 @@ class Loader:
         same = first.outcome.load_id
         return replace(outcome, verdict=Verdict.DUPLICATE, duplicate_of=same, message=_copy_message(same))
 
-    def _dry_run(self, one: Staged) -> Outcome:
-        outcome = self._outcome(one)
-        if outcome.verdict is Verdict.REJECTED:
-            return _forecast(outcome)
-        counts = self.warehouse.preview(one.table, one.staging)
-        outcome = replace(outcome, counts=replace(counts, read=one.read, rejected=one.rejects.count))
-        first = self.warehouse.first_load_of_content(one.table, one.sha256)
-        if first is not None and not counts.changed:
-            outcome = replace(outcome, verdict=Verdict.DUPLICATE, duplicate_of=first.outcome.load_id)
-        return _forecast(outcome)
-
-    def _dry_replacement(self, files: list[Staged], table: Table) -> list[Outcome]:
-        """What a replacement would do; each file is held against the table as it is, not against the others."""
-        if any(one.refused for one in files):
-            return [_forecast(self._refused_with_others(one)) for one in files]
-        outcomes = [self._dry_run(one) for one in files]
-        joined = f"keep_{files[-1].load_id}"
-        self.warehouse.join_keys(table, [one.staging for one in files], joined)
-        removed = self.warehouse.count_absent(table, joined)
-        self.warehouse.drop_staging(joined)
-        last = replace(outcomes[-1], counts=replace(outcomes[-1].counts, removed=removed))
-        return [*outcomes[:-1], _forecast(replace(last, verdict=Verdict.LOADED)) if removed else last]
-
     def _refuse_name(self, arrival: Arrival, load_id: int, dry_run: bool) -> Outcome:
         names = ", ".join(table.name for table in self.tables)
         outcome = self._named(
@@ -358,7 +336,7 @@ class Loader:
             )
         )  # fmt: skip
         if dry_run:
-            return _forecast(outcome)
+            return forecast(outcome)
         now = datetime.now(UTC)
         with self.warehouse.transaction():
             if self.warehouse.find_load(load_id) is None:
@@ -366,19 +344,9 @@ class Loader:
         return outcome
 
 
+def _refused(outcome: Outcome, refusal: FileRejected) -> Outcome:
+    return replace(outcome, verdict=Verdict.REJECTED, code=refusal.code, message=str(refusal))
+
+
 def _copy_message(load_id: int) -> str:
     return f"The same bytes were loaded before (load {load_id}); nothing changed."
-
-
-def _forecast(outcome: Outcome) -> Outcome:
-    """What a dry run answers: the verdict that the file would get, and its counts."""
-    counts = outcome.counts
-    would = "be rejected" if outcome.verdict is Verdict.REJECTED else f"be {outcome.verdict.value}"
-    rows = (
-        f"{counts.inserted} rows inserted, {counts.updated} updated, {counts.unchanged} unchanged, "
-        f"{counts.removed} removed, {counts.rejected} rejected"
-    )
-    reason = f" {outcome.message}" if outcome.verdict is Verdict.REJECTED else ""
-    return replace(
-        outcome, verdict=Verdict.DRY_RUN, forecast=outcome.verdict, message=f"Dry run: would {would}; {rows}.{reason}"
-    )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import boto3
-
 from datamart.load import Loader
 from datamart.loads import Verdict
 from datamart.migrations import migrate
@@ -22,13 +20,7 @@ OFFICES = Table(
 
 def test_a_fourth_table_loads(stack: Any) -> None:
     env = stack.env
-    client = boto3.client(
-        "s3",
-        endpoint_url=env["S3_ENDPOINT_URL"],
-        region_name=env["AWS_DEFAULT_REGION"],
-        aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
-    )
+    client = stack.s3
     tables = (*TABLES, OFFICES)
     migrate(env["WAREHOUSE_URI"], tables=tables)
     store = ObjectStore(client, env["DATA_BUCKET"])

@@ -9,7 +9,6 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-import boto3
 import psutil
 import psycopg2
 import pytest
@@ -47,13 +46,7 @@ def test_warehouse_has_its_tables_and_a_reader_that_only_reads(stack: Any) -> No
 
 def test_buckets_are_there_and_strangers_are_refused(stack: Any) -> None:
     env = stack.env
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=env["S3_ENDPOINT_URL"],
-        region_name=env["AWS_DEFAULT_REGION"],
-        aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
-    )
+    s3 = stack.s3
     names = {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
     assert names >= {env["DATA_BUCKET"], env["BACKUP_BUCKET"]}
     with pytest.raises(urllib.error.HTTPError, match="403"):

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
-import boto3
 import psycopg2
 
 from datamart.load import Loader
@@ -33,13 +32,7 @@ class Mart:
         """The one of a started stack."""
         env = stack.env
         access = env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"]
-        client = boto3.client(
-            "s3",
-            endpoint_url=env["S3_ENDPOINT_URL"],
-            region_name=env["AWS_DEFAULT_REGION"],
-            aws_access_key_id=access[0],
-            aws_secret_access_key=access[1],
-        )
+        client = stack.s3
         return cls(env["WAREHOUSE_URI"], ObjectStore(client, env["DATA_BUCKET"]), access, env["S3_ENDPOINT_URL"])
 
     def by_way_of(self, *, warehouse_port: int) -> Mart:

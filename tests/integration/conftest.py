@@ -9,7 +9,6 @@ from itertools import count
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-import boto3
 import psycopg2
 import pytest
 
@@ -51,13 +50,7 @@ def database(warehouse_and_s3: Stack) -> Iterator[Database]:
 @pytest.fixture(scope="session")
 def object_store(warehouse_and_s3: Stack) -> ObjectStore:
     env = warehouse_and_s3.env
-    client = boto3.client(
-        "s3",
-        endpoint_url=env["S3_ENDPOINT_URL"],
-        region_name=env["AWS_DEFAULT_REGION"],
-        aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
-    )
+    client = warehouse_and_s3.s3
     return ObjectStore(client, env["DATA_BUCKET"])
 
 

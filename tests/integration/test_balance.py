@@ -139,6 +139,8 @@ WRITES = {
     "an update": ("UPDATE", "public.jobs", "NEW.id = 1"),
     "a history row": ("INSERT", "ops.jobs_history", "NEW.id = 1"),
     "a rejected row": ("INSERT", "ops.rejected_rows", "NEW.line = 4"),
+    "the ledger's row": ("INSERT", "ops.loads", "true"),
+    "the commit number": ("UPDATE", "ops.tables", "true"),
 }
 
 

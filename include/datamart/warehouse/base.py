@@ -237,11 +237,12 @@ class Warehouse(ABC):
 
     def set_sequence(self, table: Table, numbers: Numbers) -> None:
         """Write the table's numbers back. Needs the lock."""
-        self.execute(
+        written = self.execute(
             "UPDATE ops.tables SET commit_seq = %(commit_seq)s, changed_seq = %(changed_seq)s"
             " WHERE table_name = %(table)s",
             {"table": table.name, "commit_seq": numbers.commit, "changed_seq": numbers.changed},
         )
+        _wrote_one(written, f"the commit number of {table.name}")
 
     def record(self, outcome: Outcome, arrival: Arrival, mode: Mode, run: Mapping[str, str], times: Times) -> None:
         """Add the load to the ledger within the open transaction, in the place of an attempt that failed."""
@@ -261,7 +262,7 @@ class Warehouse(ABC):
             "rules": outcome.rules,
         }  # fmt: skip
         columns = {"columns": ", ".join(row), "values": ", ".join(f"%({name})s" for name in row)}
-        self.execute(self.sql("insert_load", **columns), row)
+        _wrote_one(self.execute(self.sql("insert_load", **columns), row), f"the ledger's row of load {outcome.load_id}")
 
 
 Times = tuple[datetime, datetime]
@@ -289,6 +290,11 @@ def _outcome(row: tuple[Any, ...]) -> Outcome:
         run_id=found["run_id"],
         rules=found["rules"],
     )  # fmt: skip
+
+
+def _wrote_one(rows: int, what: str) -> None:
+    if rows != 1:
+        raise BalanceError(f"The warehouse did not write {what}. Nothing was committed.")
 
 
 def balanced(outcome: Outcome) -> Outcome:
