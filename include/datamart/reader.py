@@ -7,7 +7,7 @@ column a value belongs to.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
@@ -56,11 +56,10 @@ class Chunk:
 
 @dataclass
 class Layout:
-    """Which field of a record is which column; ``extra`` holds the ``_`` columns a rejects file brings back."""
+    """Which field of a record is which column; the ``_`` columns that a rejects file brings back are among them."""
 
     names: tuple[str, ...]
     header: bool = False
-    header_fields: list[str] = field(default_factory=list)
 
 
 class Reader:
@@ -121,7 +120,7 @@ def layout_of(block: Block, table: Table) -> Layout:
     if not set(own) & set(table.names) and len(own) == len(names):
         return plain
     if sorted(own) == sorted(table.names):
-        return Layout(tuple(names), header=True, header_fields=names)
+        return Layout(tuple(names), header=True)
     missing = [name for name in table.names if name not in own]
     unknown = sum(1 for name in own if name not in table.names)
     doubled = len(own) != len(set(own))
@@ -166,7 +165,7 @@ def _plain_chunk(block: Block, first: int, layout: Layout, table: Table) -> Chun
 
 
 def _has_garbled_ragged(block: Block, width: int) -> bool:
-    """A record that is no UTF-8 fits no columns either."""
+    """Some record is no UTF-8 and fits no columns either: the parser could not hand it over."""
     garbled = invalid_positions(np.frombuffer(block.data, np.uint8)[: block.used])
     rows = np.unique(np.searchsorted(block.ends, garbled))
     return any(len(fields_of(block.raw(row))) != width for row in rows.tolist())

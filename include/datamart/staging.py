@@ -42,7 +42,6 @@ class Staged:
     rejects: RejectSpool
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     read: int = 0
-    accepted: int = 0
     blank: int = 0
     sha256: str = ""
     names: tuple[str, ...] = ()
@@ -146,7 +145,6 @@ def _accepted(reader: Reader, validator: Validator, staged: Staged) -> Iterator[
     for chunk in reader:
         judged = validator.judge(chunk)
         staged.rejects.add(judged.rejects)
-        staged.accepted += judged.accepted.num_rows
         for column, count in judged.warnings.items():
             staged.warnings[column] = staged.warnings.get(column, 0) + count
         if judged.accepted.num_rows:

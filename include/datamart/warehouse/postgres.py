@@ -24,7 +24,7 @@ from datamart.warehouse.binarycopy import encoded
 # Classes of SQLSTATE that another try may mend: connection, resources, rollback, operator, system, lock.
 _TRANSIENT = ("08", "40", "53", "55", "57", "58")
 _PIECES_AHEAD = 8
-_RETURNS_OLD_ROWS = 180_000
+_RETURNS_OLD_ROWS = 180_000  # the first server version whose RETURNING knows "old"
 # A table of at least so many times the staged rows is looked into by key.
 _PROBE_SHARE = 4
 # Both ends notice within about a minute that the other is gone, so that no task waits and no lock is held for ever.
@@ -55,7 +55,6 @@ class PostgresWarehouse(Warehouse):
         with _faults():
             self._connection = psycopg2.connect(dsn, **_PATIENCE)
             self._connection.set_session(isolation_level=ISOLATION_LEVEL_READ_COMMITTED, autocommit=True)
-        self._open = False
 
     def execute(self, text: str, values: Mapping[str, object] | None = None) -> int:
         with _faults(), self._connection.cursor() as cursor:
