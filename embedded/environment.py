@@ -71,14 +71,19 @@ def airflow(settings: Settings, secrets: Secrets) -> dict[str, str]:
         "LOGGING__BASE_LOG_FOLDER": str(settings.logs / "tasks"),
         "LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(settings.logs / "dags"),
     }
-    return base(settings) | {
-        "AIRFLOW_HOME": str(settings.airflow_home),
-        "PYTHONPATH": str(REPOSITORY / "include"),
-        "PYTHONUNBUFFERED": "1",
-        "DATAMART_DATA_BUCKET": DATA_BUCKET,
-        "DATAMART_BACKUP_BUCKET": BACKUP_BUCKET,
-        **{f"AIRFLOW__{name}": value for name, value in options.items()},
-    }
+    product = {name: value for name, value in os.environ.items() if name.startswith("DATAMART_")}
+    return (
+        base(settings)
+        | product
+        | {
+            "AIRFLOW_HOME": str(settings.airflow_home),
+            "PYTHONPATH": str(REPOSITORY / "include"),
+            "PYTHONUNBUFFERED": "1",
+            "DATAMART_DATA_BUCKET": DATA_BUCKET,
+            "DATAMART_BACKUP_BUCKET": BACKUP_BUCKET,
+            **{f"AIRFLOW__{name}": value for name, value in options.items()},
+        }
+    )
 
 
 def client(settings: Settings, secrets: Secrets, passwords: dict[str, str]) -> dict[str, str]:

@@ -32,6 +32,34 @@ class Settings(BaseSettings):
     part_rows: Annotated[int, Field(ge=1)] = 1_000_000
     """Rows in one clean parquet part."""
 
+    landing_poll_seconds: Annotated[float, Field(ge=0.1, le=300)] = 1
+    """How often the landing folder is listed while nothing lies there."""
+    hold_seconds: Annotated[float, Field(ge=1)] = 60
+    """How long a file that a fault kept from being loaded waits; each further fault doubles it."""
+    hold_most_seconds: Annotated[float, Field(ge=1)] = 6 * 3600
+    """The longest that such a file waits for its next try."""
+
+    late_minutes: Annotated[float, Field(gt=0)] = 15
+    """A file in the landing folder, or an insight behind its tables, is late after so long."""
+    backup_hours: Annotated[float, Field(gt=0)] | None = 26
+    """A newest backup older than this is missed; unset: backups are not watched."""
+
+    alert_email: str | None = None
+    """Addresses, separated by commas, that are told; unset: no e-mail."""
+    alert_email_connection: str = "alert_email"
+    """The Airflow connection of the mail server."""
+    alert_webhook: str | None = None
+    """The Airflow connection of the HTTP address that is told; unset: none."""
+
+    clean_keep_days: Annotated[int, Field(ge=1)] | None = 90
+    """How long clean parquet is kept that no backup needs; unset: for ever."""
+    rejects_keep_days: Annotated[int, Field(ge=1)] | None = 90
+    """How long rejected rows, which hold personal data, are kept; unset: for ever."""
+    quarantine_keep_days: Annotated[int, Field(ge=1)] | None = 90
+    """How long refused files are kept; unset: for ever."""
+    metadata_keep_days: Annotated[int, Field(ge=1)] | None = 30
+    """How long Airflow remembers runs; unset: for ever."""
+
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """The settings in force.
