@@ -60,9 +60,9 @@ def historic_load():
     @task
     def plan(params: dict | None = None) -> list[list[dict]]:
         """Batches of files by wave; fails at once, with a sentence, when there is nothing to load."""
-        from datamart_airflow.tasks import plan_batches
+        from datamart_airflow.history_tasks import plan_batches
 
-        return plan_batches(params["prefix"], params["tables"], params["mode"])
+        return plan_batches(params["prefix"], params["tables"])
 
     @task
     def batches(planned: list[list[dict]], wave: int) -> list[dict]:
@@ -72,14 +72,14 @@ def historic_load():
     @task(map_index_template="{{ label }}", outlets=[AssetAlias(CHANGED)], trigger_rule="none_failed")
     def load(batch: dict, params: dict | None = None) -> list[dict]:
         """One verdict for each file of a batch."""
-        from datamart_airflow.tasks import load_batch
+        from datamart_airflow.history_tasks import load_batch
 
         return load_batch(batch, params["mode"], params["dry_run"])
 
     @task(trigger_rule="all_done", retries=0)
     def gate(planned: list[list[dict]], *waves: list[list[dict]]) -> dict[str, int]:
         """Files by verdict; fails, naming the files, when one was not loaded."""
-        from datamart_airflow.tasks import judge_run
+        from datamart_airflow.history_tasks import judge_run
 
         return judge_run(planned, [verdict for wave in waves for batch in wave or [] for verdict in batch or []])
 

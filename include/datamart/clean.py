@@ -11,24 +11,22 @@ from typing import BinaryIO
 import pyarrow as pa
 from pyarrow import parquet
 
-from datamart.objects import ObjectStore, clean_folder, clean_key
+from datamart.objects import ObjectStore, clean_key
 from datamart.tables import Table, Type
 
 
-@dataclass(frozen=True)
+@dataclass
 class CleanParts:
-    """Where the clean rows of one load go."""
+    """Where the clean rows of one load go; ``sent`` parts are in S3."""
 
     store: ObjectStore
     table: Table
     load_id: int
     part_rows: int
+    sent: int = 0
 
     def keep(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Pass batches on while another thread writes them; all parts are in S3 when the batches end.
-
-        What an earlier try left beyond the last part is removed: it may have cut other parts.
-        """
+        """Pass batches on while another thread writes them; all parts are in S3 when the batches end."""
         writing = _Writing(self)
         with ThreadPoolExecutor(1, "clean") as thread:
             last: Future[None] | None = None
@@ -47,7 +45,6 @@ class _Writing:
 
     def __init__(self, parts: CleanParts) -> None:
         self._parts = parts
-        self._sent = 0
         self._rows = 0
         self._part: _Part | None = None
 
@@ -64,17 +61,15 @@ class _Writing:
         """Send what is left."""
         if self._part is not None:
             self._send(self._part)
-        store, table, load_id = self._parts.store, self._parts.table.name, self._parts.load_id
-        mine = {clean_key(table, load_id, number) for number in range(self._sent)}
-        found = store.list(clean_folder(table, load_id))
-        store.remove(one.key for one in found if one.key not in mine)
 
     def _send(self, part: _Part) -> None:
         with part.file as file:
             part.writer.close()
             file.seek(0)
-            self._parts.store.write(clean_key(self._parts.table.name, self._parts.load_id, self._sent), file)
-        self._sent, self._rows, self._part = self._sent + 1, 0, None
+            key = clean_key(self._parts.table.name, self._parts.load_id, self._parts.sent)
+            self._parts.store.write(key, file)
+        self._parts.sent += 1
+        self._rows, self._part = 0, None
 
 
 class _Part:

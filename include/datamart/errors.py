@@ -11,6 +11,10 @@
 Messages name the file, row or table and what to do. They never hold secrets or the contents of rows.
 """
 
+from __future__ import annotations
+
+import traceback
+
 
 class DatamartError(Exception):
     """Root of all errors raised on purpose."""
@@ -42,3 +46,13 @@ class TerminalFault(DatamartError):
 
 class TransientFault(DatamartError):
     """A fault that a retry of the whole step may mend."""
+
+
+def sentence(error: Exception) -> str:
+    """The message of our own errors; of others only the kind and place, as their messages may quote a row."""
+    if isinstance(error, DatamartError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"The machine of this task refused: {error.strerror} ({type(error).__name__})."
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"An unexpected {type(error).__name__} in {where.name} (line {where.lineno}): please report it."

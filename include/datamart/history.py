@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from datamart.batches import Batch, batch_of
 from datamart.errors import ConfigurationError
-from datamart.loads import Arrival, Mode, Outcome, Verdict
+from datamart.loads import Arrival, Outcome, Verdict
 from datamart.objects import ObjectStore
 from datamart.routing import table_for
 from datamart.tables import TABLES, Table, load_order, table_named
 
-MAX_BATCHES = 100  # mapped task instances per table; Airflow allows 1024 by default
-
-Batch = dict[str, Any]
-
 
 def plan_history(
-    store: ObjectStore, prefix: str, names: Sequence[str], mode: str, tables: tuple[Table, ...] = TABLES
+    store: ObjectStore,
+    prefix: str,
+    names: Sequence[str],
+    listed_at: datetime | None = None,
+    tables: tuple[Table, ...] = TABLES,
 ) -> list[list[Batch]]:
-    """Batches by wave; referenced tables come in an earlier wave than those that refer to them.
+    """One batch a table, by wave; referenced tables come in an earlier wave than those that refer to them.
+
+    ``listed_at`` is the time by the warehouse's clock: files that missed their turn are ordered by it.
 
     Raises:
         ConfigurationError: a table is unknown, the prefix holds no file, or none for the chosen tables.
@@ -35,50 +39,16 @@ def plan_history(
     for arrival in listed:
         table = table_for(arrival.key, tables)
         if table is not None and table.name in chosen:
-            by_table.setdefault(table.name, []).append(arrival)
+            by_table.setdefault(table.name, []).append(replace(arrival, listed_at=listed_at))
     if not by_table:
         raise ConfigurationError(
             f"None of the {len(listed)} files under s3://{store.bucket}/{prefix} is for {', '.join(sorted(chosen))}. "
             "A file's name must start with its table's name and end in .csv."
         )
     return [
-        [batch for table in wave for batch in _batches(table.name, by_table.get(table.name, []), Mode(mode))]
+        [batch_of(table.name, by_table[table.name]) for table in wave if table.name in by_table]
         for wave in load_order(tables)
     ]
-
-
-def _batches(table: str, arrivals: list[Arrival], mode: Mode) -> list[Batch]:
-    if not arrivals:
-        return []
-    size = len(arrivals) if mode is Mode.REPLACE else -(-len(arrivals) // MAX_BATCHES)
-    groups = [arrivals[start : start + size] for start in range(0, len(arrivals), size)]
-    return [{"table": table, "files": [_listed(arrival) for arrival in group]} for group in groups]
-
-
-def _listed(arrival: Arrival) -> dict[str, Any]:
-    return {
-        "bucket": arrival.bucket,
-        "key": arrival.key,
-        "etag": arrival.etag,
-        "last_modified": arrival.last_modified.isoformat(),
-        "size": arrival.size,
-        "version_id": arrival.version_id,
-    }
-
-
-def arrivals_of(batch: Batch) -> list[Arrival]:
-    """The arrivals of a batch, as they were listed."""
-    return [
-        Arrival(**{**listed, "last_modified": datetime.fromisoformat(listed["last_modified"])})
-        for listed in batch["files"]
-    ]
-
-
-def batch_label(batch: Batch) -> str:
-    """What a person reads in place of a map index."""
-    first = batch["files"][0]["key"].rsplit("/", 1)[-1]
-    more = len(batch["files"]) - 1
-    return f"{first} and {more} more" if more else first
 
 
 def summary(outcome: Outcome) -> dict[str, Any]:

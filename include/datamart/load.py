@@ -11,9 +11,13 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+import numpy as np
+import numpy.typing as npt
+
 from datamart.errors import BalanceError, ConfigurationError, FileRejected, TransientFault
 from datamart.fingerprint import rules_in_force
 from datamart.forecast import forecast, replacement_forecast, upsert_forecast
+from datamart.late import LateFiles
 from datamart.loads import Arrival, Counts, Mode, Outcome, Verdict
 from datamart.objects import ObjectStore, rejected_key
 from datamart.rejects import RejectSpool, kept_reject, names_in
@@ -25,6 +29,8 @@ from datamart.validation import Validator
 from datamart.warehouse.base import Numbers, Warehouse, balanced
 
 _MOST_REJECTS_COPIED = 500_000
+SUPERSEDED = "superseded"
+"""Among a load's warnings: rows that gave way to newer files."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,7 @@ class Loader:
     tables: tuple[Table, ...] = TABLES
     fill_from_bytes: int = 16 * 1024 * 1024
     """A file at least this large is copied straight into an empty table, holding the table's lock meanwhile."""
+    _keys: dict[str, tuple[int, npt.NDArray[np.int64]]] = field(default_factory=dict, init=False, repr=False)
 
     def load(self, arrival: Arrival, *, dry_run: bool = False) -> Outcome:
         """Upsert one file; answers from the ledger when this very arrival was loaded before."""
@@ -84,6 +91,8 @@ class Loader:
             load_id = arrival.replacement_id(self._run_id or "")
         elif done is not None:
             return done
+        turn = self.warehouse.missed_turn(arrival.arrival_id)
+        arrival = replace(arrival, listed_at=turn.listed_at) if turn else arrival
         outcome = self._named(Outcome(load_id, table.name if table else None, arrival.key, Verdict.FAILED))
         outcome = replace(outcome, code="fault", message=message)
         now = datetime.now(UTC)
@@ -180,6 +189,7 @@ class Loader:
                 duplicate_of=first.load_id,
                 repairs=None,
                 warnings={},
+                clean_parts=0,
                 counts=Counts(read=rows.read, rejected=rows.rejected, unchanged=rows.read - rows.rejected),
                 message=_copy_message(first.load_id),
             )
@@ -198,8 +208,16 @@ class Loader:
             self.warehouse.drop_staging(name)
 
     def _validator(self, table: Table) -> Validator:
-        known = {column: self.warehouse.keys_of(self._table(other)) for column, other in table.references.items()}
+        known = {column: self._keys_of(self._table(other)) for column, other in table.references.items()}
         return Validator(table, known, reject_unknown=self.settings.unknown_reference == "reject")
+
+    def _keys_of(self, table: Table) -> npt.NDArray[np.int64]:
+        """The table's keys, asked for again only when its rows have changed."""
+        changed = self.warehouse.changed_number(table)
+        known = self._keys.get(table.name)
+        if known is None or known[0] != changed:
+            known = self._keys[table.name] = (changed, self.warehouse.keys_of(table))
+        return known[1]
 
     def _table(self, name: str) -> Table:
         return next(table for table in self.tables if table.name == name)
@@ -245,7 +263,7 @@ class Loader:
                     self._close(files[len(outcomes) - 1], outcomes[-1], mode)
                 numbers = numbers.next(changed=False)
                 if outcome.verdict is Verdict.LOADED:
-                    outcome = self._merge(one, outcome, numbers)
+                    outcome = self._merge(one, outcome, numbers, mode)
                 numbers = numbers.now(changed=outcome.changed)
                 outcomes.append(replace(outcome, commit_seq=numbers.commit))
             if mode is Mode.REPLACE and not any(one.refused for one in files):
@@ -310,6 +328,7 @@ class Loader:
             Outcome(
                 one.load_id, one.table.name, one.arrival.key, Verdict.LOADED, counts,
                 warnings=one.warnings, blank_lines=one.blank, sha256=one.sha256, repairs=self._known(one.repairs),
+                clean_parts=one.clean_parts,
             )
         )  # fmt: skip
         return base if one.refused is None else _refused(base, one.refused)
@@ -317,11 +336,18 @@ class Loader:
     def _known(self, load_id: int | None) -> int | None:
         return load_id if load_id is not None and self.warehouse.find_load(load_id) else None
 
-    def _merge(self, one: Staged, outcome: Outcome, numbers: Numbers) -> Outcome:
+    def _merge(self, one: Staged, outcome: Outcome, numbers: Numbers, mode: Mode) -> Outcome:
+        left = (
+            LateFiles(self.warehouse, self.store).give_way(one.arrival, one.table, one.staging)
+            if mode is Mode.UPSERT
+            else 0
+        )
         first = self.warehouse.first_load_of_content(one.table, one.sha256)
         merged = self.warehouse.merge(one.table, one.staging, one.load_id, numbers.commit)
-        counts = replace(merged, read=one.read, rejected=one.rejects.count)
+        counts = replace(merged, read=one.read, rejected=one.rejects.count, unchanged=merged.unchanged + left)
         outcome = replace(outcome, counts=counts)
+        if left:
+            outcome = replace(outcome, warnings={**outcome.warnings, SUPERSEDED: left}, message=_left_message(left))
         if first is None or counts.changed:
             return outcome
         same = first.outcome.load_id
@@ -346,6 +372,10 @@ class Loader:
 
 def _refused(outcome: Outcome, refusal: FileRejected) -> Outcome:
     return replace(outcome, verdict=Verdict.REJECTED, code=refusal.code, message=str(refusal))
+
+
+def _left_message(rows: int) -> str:
+    return f"{rows} rows were left as files that came after this one have them: a fault had kept it from its turn."
 
 
 def _copy_message(load_id: int) -> str:

@@ -9,6 +9,7 @@ import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Verdict(StrEnum):
@@ -42,6 +43,13 @@ class Arrival:
     last_modified: datetime
     size: int
     version_id: str | None = None
+    listed_at: datetime | None = field(default=None, compare=False)
+    """When it was listed, by the warehouse's clock: with time and key, its place in the order of arrivals."""
+
+    @property
+    def name(self) -> str:
+        """The file's name without its folders."""
+        return self.key.rsplit("/", 1)[-1]
 
     @property
     def version(self) -> str:
@@ -60,6 +68,14 @@ class Arrival:
     def replacement_id(self, run_id: str) -> int:
         """The id when the file takes part in a replacement: asked for again it is done again, retried it is not."""
         return _number(self.bucket, self.key, self.version, "replace", run_id)
+
+
+class Turn(NamedTuple):
+    """The place of an arrival in the order of its table's arrivals."""
+
+    listed_at: datetime
+    arrived_at: datetime
+    key: str
 
 
 @dataclass(frozen=True)
@@ -103,6 +119,8 @@ class Outcome:
     commit_seq: int | None = None
     run_id: str | None = None
     rules: str | None = None
+    clean_parts: int = 0
+    """Parts of clean parquet that are this load's."""
     forecast: Verdict | None = None
     """What a dry run says the verdict would be."""
 

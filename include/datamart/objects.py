@@ -17,17 +17,13 @@ from datamart.loads import Arrival
 
 _CHANGED = {"PreconditionFailed", "412", "ConditionalRequestConflict"}
 _GONE = {"NoSuchKey", "404", "NotFound"}
+_MOST_COPIED_AT_ONCE = 5 * 1024**3  # https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
 _REFUSED = {"AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "NoSuchBucket"}
 
 
-def clean_folder(table: str, load_id: int) -> str:
-    """Where the accepted rows of a load are."""
-    return f"clean/{table}/{load_id}/"
-
-
 def clean_key(table: str, load_id: int, part: int) -> str:
-    """One part of the accepted rows of a load."""
-    return f"{clean_folder(table, load_id)}part-{part:05d}.parquet"
+    """One part of the accepted rows of a load; the ledger says how many there are."""
+    return f"clean/{table}/{load_id}/part-{part:05d}.parquet"
 
 
 def rejected_key(table: str, load_id: int, suffix: str = "csv") -> str:
@@ -35,10 +31,14 @@ def rejected_key(table: str, load_id: int, suffix: str = "csv") -> str:
     return f"rejected/{table}/{table}_rejected_{load_id}.{suffix}"
 
 
-def archive_key(table: str, arrival: Arrival) -> str:
+def archive_key(table: str, arrival: Arrival, load_id: int) -> str:
     """Where a loaded file goes: by the day it arrived, so that a retry finds the same place."""
-    day = arrival.last_modified.strftime("%Y/%m/%d")
-    return f"archive/{table}/{day}/{arrival.arrival_id}-{arrival.key.rsplit('/', 1)[-1]}"
+    return f"archive/{table}/{arrival.last_modified:%Y/%m/%d}/{load_id}-{arrival.name}"
+
+
+def quarantine_key(arrival: Arrival, load_id: int) -> str:
+    """Where a refused file goes; what is wrong with it lies beside, under the same name and ``.json``."""
+    return f"quarantine/{arrival.last_modified:%Y/%m/%d}/{load_id}-{arrival.name}"
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,20 @@ class ObjectStore:
         Raises:
             ConfigurationError: the bucket does not exist.
         """
-        found: list[Arrival] = []
+        found = (one for one in self.walk(prefix) if not exact or one.key == prefix)
+        return sorted(found, key=lambda arrival: (arrival.last_modified, arrival.key))
+
+    def walk(self, prefix: str) -> Iterator[Arrival]:
+        """All objects under ``prefix`` by key, a page at a time; folder markers are left out.
+
+        Raises:
+            ConfigurationError: the bucket does not exist.
+        """
         with _faults(f"s3://{self.bucket}/{prefix}"):
             for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
                 for item in page.get("Contents", []):
-                    if item["Key"].endswith("/") or (exact and item["Key"] != prefix):
-                        continue
-                    found.append(Arrival(self.bucket, item["Key"], item["ETag"], item["LastModified"], item["Size"]))
-        return sorted(found, key=lambda arrival: (arrival.last_modified, arrival.key))
+                    if not item["Key"].endswith("/"):
+                        yield Arrival(self.bucket, item["Key"], item["ETag"], item["LastModified"], item["Size"])
 
     @contextmanager
     def read(self, arrival: Arrival) -> Iterator[BinaryIO]:
@@ -87,6 +93,14 @@ class ObjectStore:
         except SourceChanged:
             return None
 
+    def fetch(self, key: str) -> bytes | None:
+        """An object of ours as a whole, or None when it is not there (any more)."""
+        try:
+            with _faults(f"s3://{self.bucket}/{key}"):
+                return bytes(self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read())
+        except SourceChanged:
+            return None
+
     def remove(self, keys: Iterable[str]) -> None:
         """Delete objects; those that are not there are no error."""
         for key in keys:
@@ -101,24 +115,27 @@ class ObjectStore:
             else:
                 self.client.upload_fileobj(body, self.bucket, key)
 
-    def archive(self, arrival: Arrival, table: str) -> str:
-        """Move the listed object to the archive; a half-done move is finished by calling again.
+    def move(self, arrival: Arrival, target: str) -> None:
+        """Move the listed object within the bucket; a half-done move is finished by calling again.
 
         Raises:
             SourceChanged: a new object took its place; it stays for the next listing.
         """
-        target = archive_key(table, arrival)
         source = {"Bucket": arrival.bucket, "Key": arrival.key}
         try:
             with _faults(f"s3://{arrival.bucket}/{arrival.key}"):
-                self.client.copy_object(
-                    Bucket=self.bucket, Key=target, CopySource=source, CopySourceIfMatch=arrival.etag
-                )
+                self._copy(arrival, target, source)
                 self.client.delete_object(**source, IfMatch=arrival.etag)
         except SourceChanged:
             if self.list(arrival.key, exact=True) or not self.list(target, exact=True):
                 raise
-        return target
+
+    def _copy(self, arrival: Arrival, target: str, source: dict[str, str]) -> None:
+        if arrival.size > _MOST_COPIED_AT_ONCE:
+            condition = {"CopySourceIfMatch": arrival.etag}
+            self.client.copy(source, self.bucket, target, ExtraArgs=condition)
+        else:
+            self.client.copy_object(Bucket=self.bucket, Key=target, CopySource=source, CopySourceIfMatch=arrival.etag)
 
 
 @contextmanager

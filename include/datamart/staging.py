@@ -48,6 +48,7 @@ class Staged:
     warnings: dict[str, int] = field(default_factory=dict)
     refused: FileRejected | None = None
     repairs: int | None = None
+    clean_parts: int = 0
 
     @property
     def staging(self) -> str:
@@ -79,22 +80,20 @@ class Stager:
             source = _Pieces(pieces)
             reader = Reader(source, validator.table, self.settings.chunk_bytes)
             batches = _accepted(reader, validator, staged)
+            clean = CleanParts(self.store, staged.table, load_id, self.settings.part_rows)
             try:
-                sink(self._clean(staged).keep(batches) if self.keep else batches)
+                sink(clean.keep(batches) if self.keep else batches)
             except FileRejected as refusal:
                 staged.refused = refusal
                 while source.read():  # the rest counts for the file's identity
                     pass
         staged.sha256, staged.read, staged.blank = digest.hexdigest(), reader.rows, reader.blank
-        staged.repairs = reader.repairs
+        staged.repairs, staged.clean_parts = reader.repairs, clean.sent
         staged.names = reader.layout.names if reader.layout else validator.table.names
         staged.refused = staged.refused or self._over_threshold(staged)
         if self.keep:
             self._keep_rejects(staged)
         return staged
-
-    def _clean(self, staged: Staged) -> CleanParts:
-        return CleanParts(self.store, staged.table, staged.load_id, self.settings.part_rows)
 
     def _keep_rejects(self, staged: Staged) -> None:
         keep_rejects(self.store, staged.table, staged.load_id, staged.rejects, staged.names)
@@ -116,7 +115,7 @@ class Stager:
 
 
 def keep_rejects(store: ObjectStore, table: Table, load_id: int, rejects: RejectSpool, names: tuple[str, ...]) -> None:
-    """Write a load's rejects to S3; files of an earlier try that there is nothing for any more are removed."""
+    """Write a load's rejects to S3."""
     fitting, ragged = rejected_key(table.name, load_id), rejected_key(table.name, load_id, "raw")
     if rejects.count:
         with rejects_csv(rejects, load_id, names) as file:
@@ -124,8 +123,6 @@ def keep_rejects(store: ObjectStore, table: Table, load_id: int, rejects: Reject
     if rejects.ragged:
         with rejects_raw(rejects) as file:
             store.write(ragged, file)
-    unwanted = [] if rejects.count else [fitting]
-    store.remove([*unwanted, *([] if rejects.ragged else [ragged])])
 
 
 def content_digest(store: ObjectStore, arrival: Arrival) -> str:

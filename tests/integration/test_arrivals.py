@@ -8,6 +8,7 @@ import pytest
 
 from datamart.errors import SourceChanged
 from datamart.loads import Arrival, Mode, Verdict
+from datamart.objects import archive_key
 from datamart.tables import Table
 from datamart.warehouse.postgres import PostgresWarehouse
 from tests.integration.world import World, upserted
@@ -208,7 +209,7 @@ def test_an_object_that_changed_while_it_was_loaded_is_loaded_as_it_was_listed(
         outcome = world.loader(warehouse=warehouse).load(arrival)
     assert (outcome.verdict, world.rows("jobs")) == (Verdict.LOADED, upserted("jobs", before, X))
     with pytest.raises(SourceChanged):
-        world.store.archive(arrival, "jobs")
+        world.store.move(arrival, archive_key("jobs", arrival, outcome.load_id))
     second = world.judge(world.put("jobs.csv", Y))
     assert (second.verdict, world.rows("jobs")) == (Verdict.LOADED, upserted("jobs", before, X, Y))
 

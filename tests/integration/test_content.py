@@ -255,9 +255,10 @@ def test_committed_samples(world: World, path: Path, chunk_bytes: int, fill_from
     assert_judged(world, world.load(path.name, body, chunk_bytes=chunk_bytes), table, body)
 
 
-def clean_rows(world: World, table: str, load_id: int) -> list[Row]:
-    """All rows of a load's clean parquet, in the order of its parts."""
-    parts = (parquet.read_table(io.BytesIO(world.read(key))) for key in world.keys(f"clean/{table}/{load_id}/"))
+def clean_rows(world: World, table: str, load_id: int, count: int | None = None) -> list[Row]:
+    """All rows of a load's clean parquet, or of its first parts, in their order."""
+    keys = world.keys(f"clean/{table}/{load_id}/")[:count]
+    parts = (parquet.read_table(io.BytesIO(world.read(key))) for key in keys)
     return [tuple(row.values()) for part in parts for row in part.to_pylist()]
 
 
@@ -277,7 +278,7 @@ def test_clean_parquet_holds_the_accepted_rows(world: World, before: bytes) -> N
     assert clean_rows(world, "hired_employees", outcome.load_id) == naive(accepted)
 
 
-def test_clean_parquet_and_rejects_of_a_broken_try_do_not_outlive_it(world: World) -> None:
+def test_the_ledger_tells_clean_parts_and_rejects_from_those_of_a_broken_try(world: World) -> None:
     """The next try may cut other parts, and find references that were unknown to the first."""
 
     class Breaking(PostgresWarehouse):
@@ -292,6 +293,10 @@ def test_clean_parquet_and_rejects_of_a_broken_try_do_not_outlive_it(world: Worl
     with world.connected(Breaking) as warehouse, pytest.raises(ConnectionAbortedError):
         world.loader("tonight", warehouse, **strict, part_rows=1, chunk_bytes=1024).load(arrival)
     world.load("jobs_late.csv", b"4,Tester\n")
-    load_id = world.judge(arrival, "tonight", **strict).load_id
-    assert clean_rows(world, "hired_employees", load_id) == naive(rules.judge("hired_employees", body).accepted)
-    assert world.keys(f"rejected/hired_employees/hired_employees_rejected_{load_id}") == []
+    outcome = world.judge(arrival, "tonight", **strict)
+    load_id = outcome.load_id
+    assert len(world.keys(f"clean/hired_employees/{load_id}/")) > outcome.clean_parts == 1
+    assert world.ledger(load_id, "clean_parts", "rows_rejected") == (1, 0)
+    assert clean_rows(world, "hired_employees", load_id, outcome.clean_parts) == naive(
+        rules.judge("hired_employees", body).accepted
+    )

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from datamart.errors import BalanceError
-from datamart.loads import Arrival, Counts, Mode, Outcome, Verdict
+from datamart.loads import Arrival, Counts, Mode, Outcome, Turn, Verdict
 from datamart.statements import statement, table_names
 from datamart.tables import Table
 from datamart.validation import Reject
@@ -27,7 +27,7 @@ from datamart.validation import Reject
 _LEDGER = (
     "load_id", "table_name", "sha256", "source_key", "verdict", "code", "message", "rows_read", "rows_inserted",
     "rows_updated", "rows_unchanged", "rows_rejected", "rows_removed", "blank_lines", "warnings", "repairs",
-    "duplicate_of", "commit_seq", "run_id", "rules",
+    "duplicate_of", "commit_seq", "run_id", "rules", "clean_parts",
 )  # fmt: skip
 
 
@@ -121,10 +121,44 @@ class Warehouse(ABC):
         """Remove a temporary table."""
         self.execute(f"DROP TABLE IF EXISTS {staging}")
 
-    def keys_of(self, table: Table) -> npt.NDArray[np.int64]:
-        """All keys of a table."""
-        rows = self.query(f"SELECT {table.key} FROM public.{table.name}")  # noqa: S608
+    def keys_of(self, table: Table, load_id: int | None = None) -> npt.NDArray[np.int64]:
+        """All keys of a table, or of the rows that a load put there."""
+        condition = "" if load_id is None else " WHERE _load_id = %(load_id)s"
+        rows = self.query(f'SELECT "{table.key}" FROM public.{table.name}{condition}', {"load_id": load_id})  # noqa: S608
         return np.array([row[0] for row in rows], np.int64)
+
+    def changed_number(self, table: Table) -> int:
+        """The number of the newest commit that changed rows of the table, read without its lock."""
+        found = self.query("SELECT changed_seq FROM ops.tables WHERE table_name = %(table)s", {"table": table.name})
+        return int(found[0][0]) if found else 0
+
+    def now(self) -> datetime:
+        """The time by the warehouse's clock, which is one for all workers."""
+        found: datetime = self.query("SELECT CURRENT_TIMESTAMP")[0][0]
+        return found
+
+    def missed_turn(self, arrival_id: int) -> Turn | None:
+        """The turn that a fault made an arrival miss, or None when it missed none."""
+        found = self.query(
+            "SELECT listed_at, arrived_at, source_key FROM ops.loads"
+            " WHERE arrival_id = %(arrival_id)s AND verdict = 'failed' AND mode = 'upsert' AND listed_at IS NOT NULL"
+            " ORDER BY listed_at LIMIT 1",
+            {"arrival_id": arrival_id},
+        )
+        return Turn(*found[0]) if found else None
+
+    def newer_loads(self, table: Table, turn: Turn) -> list[tuple[int, int]]:
+        """Loads of files whose turn came after ``turn``: ids under which their clean rows are, and numbers of parts."""
+        found = self.query(self.sql("newer_loads"), {"table": table.name, **turn._asdict()})
+        return [(int(load_id), int(parts)) for load_id, parts in found]
+
+    def leave_to_newer(self, table: Table, staging: str, newer: Table, keys: Iterable[pa.RecordBatch]) -> int:
+        """Remove staged rows with these keys; how many. ``newer`` describes the temporary table of the keys."""
+        name = f"{staging}_newer"
+        self.stage(newer, name, keys)
+        removed = self.execute(self.sql("leave_to_newer", **(table_names(table, staging) | {"newer": name})))
+        self.drop_staging(name)
+        return removed
 
     def count_of(self, table: Table, load_id: int) -> int:
         """Rows of the table that a load put there."""
@@ -259,7 +293,8 @@ class Warehouse(ABC):
             "warnings": json.dumps(outcome.warnings), "started_at": times[0], "finished_at": times[1],
             "dag_id": run.get("dag_id"), "run_id": run.get("run_id"), "repairs": outcome.repairs,
             "duplicate_of": outcome.duplicate_of, "commit_seq": outcome.commit_seq,
-            "rules": outcome.rules,
+            "rules": outcome.rules, "listed_at": arrival.listed_at, "arrived_at": arrival.last_modified,
+            "clean_parts": outcome.clean_parts,
         }  # fmt: skip
         columns = {"columns": ", ".join(row), "values": ", ".join(f"%({name})s" for name in row)}
         _wrote_one(self.execute(self.sql("insert_load", **columns), row), f"the ledger's row of load {outcome.load_id}")
@@ -289,6 +324,7 @@ def _outcome(row: tuple[Any, ...]) -> Outcome:
         commit_seq=found["commit_seq"],
         run_id=found["run_id"],
         rules=found["rules"],
+        clean_parts=found["clean_parts"],
     )  # fmt: skip
 
 

@@ -1,29 +1,32 @@
-"""Bodies of tasks that need Airflow's context: load a batch, emit asset events, judge a run."""
+"""Bodies of the historic load's tasks that need Airflow's context: plan, load a batch, judge the run."""
 
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Mapping
 from typing import Any
 
-from airflow.sdk import AssetAlias, get_current_context
+from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
-from datamart.errors import ConfigurationError, DatamartError, TransientFault
-from datamart.history import Batch, arrivals_of, batch_label, not_loaded, plan_history, summary
+from datamart.batches import Batch, arrivals_of, batch_label
+from datamart.errors import ConfigurationError, DatamartError, TransientFault, sentence
+from datamart.history import not_loaded, plan_history, summary
+from datamart.ingest import Sessions
 from datamart.loads import Arrival, Mode, Outcome
 from datamart.tables import table_named
-from datamart_airflow.assets import CHANGED, TABLE_ASSETS
-from datamart_airflow.clients import loader, object_store
+from datamart_airflow.assets import announce
+from datamart_airflow.clients import loader, object_store, warehouse
 
 log = logging.getLogger(__name__)
 
 
-def plan_batches(prefix: str, tables: list[str], mode: str) -> list[list[Batch]]:
+def plan_batches(prefix: str, tables: list[str]) -> list[list[Batch]]:
     """Batches by wave; a prefix or parameter that cannot work fails at once, without retries."""
     try:
-        return plan_history(object_store(), prefix, tables, mode)
+        with warehouse() as opened:
+            listed_at = opened.now()
+        return plan_history(object_store(), prefix, tables, listed_at)
     except ConfigurationError as error:
         raise AirflowFailException(str(error)) from None
 
@@ -36,16 +39,17 @@ def load_batch(batch: Batch, mode: str, dry_run: bool) -> list[dict[str, Any]]:
     groups = [arrivals] if Mode(mode) is Mode.REPLACE else [[arrival] for arrival in arrivals]
     outcomes: list[Outcome] = []
     faults: list[Exception] = []
-    for group in groups:
-        try:
-            outcomes += _load_group(group, batch["table"], Mode(mode), dry_run)
-        except Exception as error:  # noqa: BLE001 - told at the end; the other files are still to be loaded
-            faults.append(error)
-            outcomes += _record_fault(group, Mode(mode), error, dry_run)
+    with Sessions(loader) as sessions:
+        for group in groups:
+            try:
+                outcomes += _load_group(sessions, group, batch["table"], Mode(mode), dry_run)
+            except Exception as error:  # noqa: BLE001 - told at the end; the other files are still to be loaded
+                sessions.renew()
+                faults.append(error)
+                outcomes += _record_fault(sessions, group, Mode(mode), error, dry_run)
     for outcome in outcomes:
         log.info("%s: %s %s", outcome.key, outcome.verdict, outcome.counts)
-        if outcome.changed and outcome.table:
-            context["outlet_events"][AssetAlias(CHANGED)].add(TABLE_ASSETS[outcome.table])
+    announce(outcome.table for outcome in outcomes if outcome.changed)
     verdicts = [summary(outcome) for outcome in outcomes]
     if faults:
         # The gate judges all files, those of a failed task too.
@@ -64,41 +68,32 @@ def judge_run(planned: list[list[Batch]], verdicts: list[Mapping[str, Any]]) -> 
     return {verdict: found.count(verdict) for verdict in sorted(set(found))}
 
 
-def _load_group(group: list[Arrival], table: str, mode: Mode, dry_run: bool) -> list[Outcome]:
-    """Load what belongs together, in a session of its own: one that has ended is no matter of other files."""
-    with loader() as load:
-        if mode is Mode.REPLACE:
-            return load.replace(group, table_named(table), dry_run=dry_run)
-        return [load.load(arrival, dry_run=dry_run) for arrival in group]
+def _load_group(sessions: Sessions, group: list[Arrival], table: str, mode: Mode, dry_run: bool) -> list[Outcome]:
+    """Load what belongs together."""
+    if mode is Mode.REPLACE:
+        return sessions.loader.replace(group, table_named(table), dry_run=dry_run)
+    return [sessions.loader.load(arrival, dry_run=dry_run) for arrival in group]
 
 
-def _record_fault(group: list[Arrival], mode: Mode, error: Exception, dry_run: bool) -> list[Outcome]:
+def _record_fault(
+    sessions: Sessions, group: list[Arrival], mode: Mode, error: Exception, dry_run: bool
+) -> list[Outcome]:
     """Tell the log and, when it can be reached, the ledger what kept the files from being loaded."""
     names = ", ".join(arrival.key for arrival in group)
-    log.error("%s: %s", names, _sentence(error))
+    log.error("%s: %s", names, sentence(error))
     if dry_run:
         return []
     try:
-        with loader() as load:
-            return [load.fail(arrival, mode, _sentence(error)) for arrival in group]
+        return [sessions.loader.fail(arrival, mode, sentence(error)) for arrival in group]
     except DatamartError as second:
+        sessions.renew()
         log.error("%s: the ledger could not be told either: %s", names, second)
         return []
 
 
-def _sentence(error: Exception) -> str:
-    """The message of our own errors; of others only the kind and place, as their messages may quote a row."""
-    if isinstance(error, DatamartError):
-        return str(error)
-    if isinstance(error, OSError) and error.strerror:
-        return f"The machine of this task refused: {error.strerror} ({type(error).__name__})."
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    return f"An unexpected {type(error).__name__} in {where.name} (line {where.lineno}): please report it."
-
-
 def _fail(faults: list[Exception]) -> None:
     """End the task; it is tried again only when that can help."""
-    message = "Not loaded: " + " | ".join(map(_sentence, faults))
+    message = "Not loaded: " + " | ".join(map(sentence, faults))
     useless = (fault for fault in faults if isinstance(fault, DatamartError) and not isinstance(fault, TransientFault))
     if len(list(useless)) == len(faults):
         raise AirflowFailException(message)

@@ -1,0 +1,154 @@
+"""Files that landed, one after another: each by the one path in its own transaction, then moved out of the way.
+
+A loaded file goes to the archive, a refused one to the quarantine with a note beside it. What a fault keeps from
+being loaded or moved is put on hold, and the files after it are loaded all the same.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field, replace
+
+from datamart.errors import DatamartError, SourceChanged, TransientFault, sentence
+from datamart.holds import Holds
+from datamart.load import Loader
+from datamart.loads import Arrival, Mode, Outcome, Verdict
+from datamart.objects import ObjectStore, archive_key, quarantine_key
+from datamart.quarantine import note
+
+log = logging.getLogger(__name__)
+
+_MOVERS = 4
+GONE = "gone"
+"""The code of a file that was replaced or removed before it was read: a new one is another arrival."""
+
+
+class Sessions:
+    """One session with the warehouse at a time: a new one when a fault may have ended the last."""
+
+    def __init__(self, connect: Callable[[], AbstractContextManager[Loader]]) -> None:
+        self._connect = connect
+        self._open = ExitStack()
+        self._loader: Loader | None = None
+
+    def __enter__(self) -> Sessions:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.renew()
+
+    @property
+    def loader(self) -> Loader:
+        """The open session."""
+        if self._loader is None:
+            self._loader = self._open.enter_context(self._connect())
+        return self._loader
+
+    def renew(self) -> None:
+        """End the session; the next use opens another."""
+        self._loader = None
+        self._open.close()
+
+
+@dataclass
+class Ingest:
+    """Loads the files of a batch in their order.
+
+    ``careful`` is for a batch that ended a process before: each file is put on hold while it is loaded, so that one
+    that does it again does not come first a third time.
+    """
+
+    sessions: Sessions
+    careful: bool = False
+    _moves: list[tuple[Arrival, Future[None]]] = field(default_factory=list)
+
+    def files(self, arrivals: Sequence[Arrival]) -> Iterator[Outcome]:
+        """An outcome for each file, in order; all moves have ended with the last.
+
+        Raises:
+            DatamartError: the ledger cannot be reached, so nothing more can be done.
+        """
+        waiting = self._holds.waiting() if self.careful else set()
+        self._moves = []
+        done = []
+        with ThreadPoolExecutor(_MOVERS, "move") as movers:
+            for arrival in arrivals:
+                if arrival.arrival_id in waiting:
+                    yield _held(arrival)
+                    continue
+                outcome = self._file(arrival)
+                if outcome.verdict is not Verdict.FAILED:
+                    moving = movers.submit(_move, self.sessions.loader.store, arrival, outcome)
+                    self._moves.append((arrival, moving))
+                if outcome.verdict is not Verdict.FAILED or outcome.code == GONE:
+                    done.append(arrival)
+                yield outcome
+        stuck = {arrival.arrival_id for arrival in self._hold_unmoved()}
+        self._holds.release(one.arrival_id for one in done if one.arrival_id not in stuck)
+
+    @property
+    def _holds(self) -> Holds:
+        loader = self.sessions.loader
+        return Holds(loader.warehouse, loader.settings)
+
+    def _file(self, arrival: Arrival) -> Outcome:
+        """One file; a fault that may have been the session's is given a second try with another at once."""
+        if self.careful:
+            self._holds.put(arrival, "The task that loaded it was ended from outside, perhaps for want of memory.")
+        for last in (False, True):
+            try:
+                return self.sessions.loader.load(arrival)
+            except Exception as error:  # noqa: BLE001 - told in the ledger; the other files are still to be loaded
+                self.sessions.renew()
+                if last or not isinstance(error, TransientFault):
+                    return self._fault(arrival, error)
+        raise AssertionError
+
+    def _fault(self, arrival: Arrival, error: Exception) -> Outcome:
+        """Tell log and ledger; the file waits unless it is not there any more."""
+        outcome = self.sessions.loader.fail(arrival, Mode.UPSERT, sentence(error))
+        if isinstance(error, SourceChanged):
+            log.warning("%s", error)
+            return replace(outcome, code=GONE)
+        hold = self._holds.put(arrival, sentence(error))
+        log.error("%s: %s On hold until %s.", arrival.key, hold.reason, f"{hold.next_try_at:%Y-%m-%d %H:%M:%S}")
+        return outcome
+
+    def _hold_unmoved(self) -> Iterator[Arrival]:
+        """Hold what is loaded but could not be moved away."""
+        for arrival, moving in self._moves:
+            error = moving.exception()
+            if isinstance(error, SourceChanged):
+                log.info("%s: a new file has its place; it is loaded next.", arrival.key)
+            elif isinstance(error, DatamartError):
+                hold = self._holds.put(arrival, f"It is in the ledger, but could not be moved away. {error}")
+                log.error("%s: %s Next try at %s.", arrival.key, hold.reason, f"{hold.next_try_at:%Y-%m-%d %H:%M:%S}")
+                yield arrival
+            elif error is not None:
+                raise error
+
+
+def _move(store: ObjectStore, arrival: Arrival, outcome: Outcome) -> None:
+    if outcome.verdict is Verdict.REJECTED or outcome.table is None:
+        _quarantine(store, arrival, outcome)
+    else:
+        store.move(arrival, archive_key(outcome.table, arrival, outcome.load_id))
+
+
+def _quarantine(store: ObjectStore, arrival: Arrival, outcome: Outcome) -> None:
+    """The note first: who finds the file is to find its reason too."""
+    target = quarantine_key(arrival, outcome.load_id)
+    store.write(f"{target}.json", note(arrival, outcome))
+    try:
+        store.move(arrival, target)
+    except SourceChanged:
+        if not store.list(target, exact=True):
+            store.remove([f"{target}.json"])
+        raise
+
+
+def _held(arrival: Arrival) -> Outcome:
+    return Outcome(arrival.arrival_id, None, arrival.key, Verdict.FAILED, code="on_hold", message="It is on hold.")

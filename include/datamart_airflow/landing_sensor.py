@@ -1,0 +1,113 @@
+"""Waits for files in the landing folder without holding a worker, and plans their batches when there are some."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.definitions.context import Context
+from airflow.sdk.exceptions import AirflowFailException
+from airflow.triggers.base import BaseTrigger, TaskSkippedEvent, TriggerEvent
+
+from datamart.errors import DatamartError, sentence
+
+log = logging.getLogger(__name__)
+
+_LONGEST_PAUSE = 60.0
+
+
+class LandingSensor(BaseOperator):
+    """Its result is the batches of the files that lie there; it ends as skipped when none came for ``wait``.
+
+    A server that cannot be reached is waited for, with growing pauses; when ``wait`` is over it fails with the reason.
+    """
+
+    def __init__(self, *, wait: timedelta = timedelta(minutes=10), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.wait = wait
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:  # noqa: ARG002 - Airflow gives it
+        """Batches, at once when files lie there already."""
+        return self._plan()
+
+    def after_waiting(self, context: Context, event: dict[str, Any]) -> list[dict[str, Any]]:  # noqa: ARG002
+        """Batches of the files that the trigger saw."""
+        if event["error"]:
+            raise AirflowFailException(f"The landing folder could not be looked into. {event['error']}")
+        return self._plan()
+
+    def _plan(self) -> list[dict[str, Any]]:
+        from datamart.landing import plan_landing
+        from datamart.settings import load_settings
+        from datamart_airflow.clients import object_store, warehouse
+
+        settings = load_settings()
+        try:
+            with warehouse() as opened:
+                batches = plan_landing(object_store(), opened, settings)
+        except DatamartError as error:
+            log.warning("The landing folder cannot be looked into now. %s", error)
+            batches = []
+        if not batches:
+            trigger = LandingTrigger(self.wait.total_seconds(), settings.landing_poll_seconds)
+            self.defer(trigger=trigger, method_name="after_waiting")
+        return batches
+
+
+class LandingTrigger(BaseTrigger):
+    """Looks into the landing folder every ``poll`` seconds until a file lies there that is not on hold."""
+
+    def __init__(self, wait: float, poll: float) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.wait = wait
+        self.poll = poll
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """How Airflow makes it again, in this process or another."""
+        return f"{__name__}.LandingTrigger", {"wait": self.wait, "poll": self.poll}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """One event: files lie there, or what kept it from seeing; a skip when there was nothing."""
+        end, pause, error = time.monotonic() + self.wait, self.poll, None
+        looking = _Looking()
+        while True:
+            try:
+                found, error, pause = await asyncio.to_thread(looking.see), None, self.poll
+            except Exception as fault:  # noqa: BLE001 - told at the end; the next look may succeed
+                found, error, pause = False, sentence(fault), min(2 * pause, _LONGEST_PAUSE)
+                self.log.warning("The landing folder could not be looked into: %s Next look in %.0f s.", error, pause)
+                looking = _Looking()
+            if found:
+                yield TriggerEvent({"error": None})  # type: ignore[no-untyped-call]
+                return
+            if time.monotonic() + pause > end:
+                yield TriggerEvent({"error": error}) if error else TaskSkippedEvent()  # type: ignore[no-untyped-call]
+                return
+            await asyncio.sleep(pause)
+
+
+class _Looking:
+    """One look after another with the same client; a session with the warehouse only when files lie there."""
+
+    def __init__(self) -> None:
+        self._store: Any = None
+
+    def see(self) -> bool:
+        from datamart.landing import files_lie_there
+        from datamart_airflow.clients import object_store
+
+        self._store = self._store or object_store()
+        return files_lie_there(self._store, self._waiting)
+
+    def _waiting(self) -> set[int]:
+        from datamart.holds import Holds
+        from datamart.settings import load_settings
+        from datamart_airflow.clients import warehouse
+
+        with warehouse() as opened:
+            return Holds(opened, load_settings()).waiting()

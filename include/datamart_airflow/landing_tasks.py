@@ -1,0 +1,44 @@
+"""Bodies of the ingestion's tasks that need Airflow's context: load a batch of landed files, judge the run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from airflow.sdk import get_current_context
+from airflow.sdk.exceptions import AirflowFailException
+
+from datamart.batches import Batch, arrivals_of, batch_label
+from datamart.ingest import Ingest, Sessions
+from datamart.landing_report import Tally, not_loaded, totals
+from datamart_airflow.assets import announce
+from datamart_airflow.clients import loader
+
+log = logging.getLogger(__name__)
+
+
+def ingest_batch(batch: Batch) -> dict[str, Any]:
+    """Load the files of a batch in their order and move them away; what became of them."""
+    context = get_current_context()
+    context["label"] = batch_label(batch)  # type: ignore[typeddict-unknown-key]
+    arrivals = arrivals_of(batch)
+    tally = Tally(batch["table"])
+    with Sessions(loader) as sessions:
+        ingest = Ingest(sessions, careful=context["ti"].try_number > 1)
+        for place, outcome in enumerate(ingest.files(arrivals), 1):
+            log.info("%d of %d  %s: %s %s", place, len(arrivals), outcome.key, outcome.verdict, outcome.counts)
+            tally.add(outcome)
+    announce(tally.changed)
+    return tally.result()
+
+
+def judge_landing(planned: Sequence[Batch] | None, results: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """Files by verdict; fails with a sentence for each file that was not loaded."""
+    if planned is None:
+        raise AirflowFailException("The landing folder could not be looked into; see the log of the task before.")
+    wrong = not_loaded(planned, results)
+    if wrong:
+        files = "1 file was" if len(wrong) == 1 else f"{len(wrong)} files were"
+        raise AirflowFailException(f"{files} not loaded:\n" + "\n".join(wrong))
+    return totals(results)
