@@ -17,6 +17,7 @@ from datetime import timedelta
 from airflow.sdk import AssetAlias, Param, dag, task
 
 from datamart.tables import TABLES, load_order
+from datamart_airflow.alerts import TaskFailed
 from datamart_airflow.assets import CHANGED
 
 TABLE_NAMES = [table.name for table in TABLES]
@@ -57,7 +58,7 @@ TABLE_NAMES = [table.name for table in TABLES]
     },
 )
 def historic_load():
-    @task
+    @task(on_failure_callback=TaskFailed())
     def plan(params: dict | None = None) -> list[list[dict]]:
         """Batches of files by wave; fails at once, with a sentence, when there is nothing to load."""
         from datamart_airflow.history_tasks import plan_batches

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag, task
 
+from datamart_airflow.alerts import TaskFailed
 from datamart_airflow.assets import TABLE_ASSETS
 
 departments, *others = TABLE_ASSETS.values()
@@ -25,7 +26,12 @@ for other in others:
     max_active_runs=1,
     doc_md=__doc__,
     tags=["insights"],
-    default_args={"owner": "datamart", "retries": 3, "retry_delay": timedelta(seconds=10)},
+    default_args={
+        "owner": "datamart",
+        "retries": 3,
+        "retry_delay": timedelta(seconds=10),
+        "on_failure_callback": TaskFailed(),
+    },
 )
 def refresh_insights():
     @task

@@ -23,6 +23,8 @@ def rendered(text: str) -> str:
     from datamart.tables import table_named
 
     names = table_names(table_named("hired_employees"), "staging_1")
+    names |= {"newer": "newer_1", "table_name": "hired_employees", "column_name": "job_id"}
+    names |= {"referenced": "public.jobs", "referenced_key": '"id"'}
     if "({values})" in text:
         names |= {"columns": "load_id", "values": "%(load_id)s"}
     return re.sub(r"%\(\w+\)s", "1", text.format(**names))

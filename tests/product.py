@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from typing import Any
+from urllib.parse import quote
 
 import psycopg2
 
@@ -48,6 +49,17 @@ class Product:
                 return state, self._verdicts(run_id), run_id
             assert time.monotonic() < deadline, f"{run_id} did not end"
             time.sleep(0.3)
+
+    def busy(self) -> bool:
+        """Is a file in the landing folder, or does a run do more than wait for one?"""
+        if self.s3.list_objects_v2(Bucket=self.bucket, Prefix="landing/").get("KeyCount"):
+            return True
+        runs = self.api.get("/dags/~/dagRuns", state=["queued", "running"], limit=100)["dag_runs"]
+        return not all(run["dag_id"] == "ingest_landing" and self._waits(run["dag_run_id"]) for run in runs)
+
+    def _waits(self, run_id: str) -> bool:
+        tasks = self.api.get(f"/dags/ingest_landing/dagRuns/{quote(run_id)}/taskInstances")["task_instances"]
+        return {task["state"] for task in tasks if task["task_id"] == "wait_for_files"} == {"deferred"}
 
     def changed_tables(self, run_id: str) -> set[str]:
         """The tables whose assets a run has announced as changed."""

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 
 from datamart.errors import DatamartError, SourceChanged, TransientFault, sentence
+from datamart.fetching import AHEAD, FetchingStore
 from datamart.holds import Holds
 from datamart.load import Loader
 from datamart.loads import Arrival, Mode, Outcome, Verdict
@@ -22,6 +23,7 @@ from datamart.quarantine import note
 log = logging.getLogger(__name__)
 
 _MOVERS = 4
+_FETCHERS = 2
 GONE = "gone"
 """The code of a file that was replaced or removed before it was read: a new one is another arrival."""
 
@@ -74,14 +76,17 @@ class Ingest:
         waiting = self._holds.waiting() if self.careful else set()
         self._moves = []
         done = []
-        with ThreadPoolExecutor(_MOVERS, "move") as movers:
-            for arrival in arrivals:
+        with ThreadPoolExecutor(_MOVERS, "move") as movers, ThreadPoolExecutor(_FETCHERS, "fetch") as fetchers:
+            for place, arrival in enumerate(arrivals):
+                store = self.sessions.loader.store
+                if isinstance(store, FetchingStore):
+                    store.next_are(arrivals[place : place + AHEAD], fetchers)
                 if arrival.arrival_id in waiting:
                     yield _held(arrival)
                     continue
                 outcome = self._file(arrival)
                 if outcome.verdict is not Verdict.FAILED:
-                    moving = movers.submit(_move, self.sessions.loader.store, arrival, outcome)
+                    moving = movers.submit(_move, store, arrival, outcome)
                     self._moves.append((arrival, moving))
                 if outcome.verdict is not Verdict.FAILED or outcome.code == GONE:
                     done.append(arrival)

@@ -28,12 +28,14 @@ class Tally:
     verdicts: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
     changed: set[str] = field(default_factory=set)
-    told: list[dict[str, Any]] = field(default_factory=list)
-    untold: int = 0
+    not_loaded: list[dict[str, Any]] = field(default_factory=list)
+    with_rejects: list[dict[str, Any]] = field(default_factory=list)
+    wrong: int = 0
+    """Files that were not loaded, told or not."""
 
     def add(self, outcome: Outcome) -> None:
         """One more file."""
-        self.verdicts[outcome.verdict.value] += 1
+        self.verdicts[GONE if outcome.code == GONE else outcome.verdict.value] += 1
         counts = outcome.counts
         self.rows.update(
             read=counts.read, inserted=counts.inserted, updated=counts.updated,
@@ -41,8 +43,13 @@ class Tally:
         )  # fmt: skip
         if outcome.changed and outcome.table:
             self.changed.add(outcome.table)
-        if outcome.verdict not in _FINE or counts.rejected:
-            self._tell(outcome)
+        if outcome.code == GONE:
+            return
+        if outcome.verdict not in _FINE:
+            self.wrong += 1
+            self.not_loaded += [_told(outcome)] if len(self.not_loaded) < MOST_TOLD else []
+        elif counts.rejected:
+            self.with_rejects += [_told(outcome)] if len(self.with_rejects) < MOST_TOLD else []
 
     def result(self) -> dict[str, Any]:
         """What the task hands on."""
@@ -50,40 +57,35 @@ class Tally:
             "table": self.table,
             "verdicts": dict(self.verdicts),
             "rows": dict(self.rows),
-            "told": self.told,
-            "untold": self.untold,
+            "wrong": self.wrong,
+            "not_loaded": self.not_loaded,
+            "with_rejects": self.with_rejects,
         }
-
-    def _tell(self, outcome: Outcome) -> None:
-        if len(self.told) == MOST_TOLD:
-            self.untold += 1
-            return
-        self.told.append(
-            {
-                "file": outcome.key,
-                "verdict": outcome.verdict.value,
-                "code": outcome.code,
-                "rows": outcome.counts.read,
-                "rejected": outcome.counts.rejected,
-                "load_id": str(outcome.load_id),
-                "message": outcome.message,
-            }
-        )
 
 
 def not_loaded(planned: Sequence[Batch], results: Sequence[Mapping[str, Any]]) -> list[str]:
     """A sentence for each file that was not loaded; one that was replaced or removed before is not missed."""
-    answered = {result["table"]: result for result in results}
-    lines = []
-    for batch in planned:
-        result = answered.get(batch["table"])
-        if result is None:
-            lines.append(f"{batch_label(batch)}: the task ended without an answer; see its log. They are tried again.")
-            continue
-        lines += [_line(file) for file in result["told"] if file["verdict"] not in _FINE and file["code"] != GONE]
-        if result["untold"]:
-            lines.append(f"{result['untold']} more files to look at: see ops.loads.")
+    lines = without_answer(planned, results)
+    for result in results:
+        told = result["not_loaded"]
+        lines += [f"{file['file']}: {file['verdict']}. {file['message']}" for file in told]
+        lines += [f"{result['wrong'] - len(told)} more: see ops.loads."] if result["wrong"] > len(told) else []
     return lines
+
+
+def without_answer(planned: Sequence[Batch], results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence for each batch whose task ended without saying what became of its files."""
+    answered = {result["table"] for result in results}
+    return [
+        f"{batch_label(batch)}: the task ended without an answer; see its log. What is left is tried again."
+        for batch in planned
+        if batch["table"] not in answered
+    ]
+
+
+def files_to_tell(results: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Files that were not loaded, and those with rejected rows."""
+    return [file for result in results for file in (*result["not_loaded"], *result["with_rejects"])]
 
 
 def totals(results: Sequence[Mapping[str, Any]]) -> dict[str, int]:
@@ -95,5 +97,13 @@ def totals(results: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return dict(found)
 
 
-def _line(file: Mapping[str, Any]) -> str:
-    return f"{file['file']}: {file['verdict']}. {file['message']}"
+def _told(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "file": outcome.key,
+        "verdict": outcome.verdict.value,
+        "code": outcome.code,
+        "rows": outcome.counts.read,
+        "rejected": outcome.counts.rejected,
+        "load_id": str(outcome.load_id),
+        "message": outcome.message,
+    }

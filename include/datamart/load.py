@@ -197,7 +197,6 @@ class Loader:
 
     def _stage(self, arrival: Arrival, load_id: int, table: Table, resources: ExitStack, *, keep: bool) -> Staged:
         name = f"staging_{load_id}"
-        self.warehouse.drop_staging(name)
         resources.callback(self._drop_staging, name)
         stager = Stager(self.store, self.settings, keep)
         sink: Sink = lambda batches: self.warehouse.stage(table, name, batches)  # noqa: E731

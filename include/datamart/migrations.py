@@ -32,11 +32,29 @@ def migrate(dsn: str, reader_role: str | None = None, tables: tuple[Table, ...] 
                     "INSERT INTO ops.tables (table_name) VALUES (%(table)s) ON CONFLICT DO NOTHING",
                     {"table": table.name},
                 )
+            _create_warnings(warehouse, tables)
             if reader_role:
                 _grant(warehouse, reader_role)
     finally:
         warehouse.close()
     return applied
+
+
+def _create_warnings(warehouse: PostgresWarehouse, tables: tuple[Table, ...]) -> None:
+    """Views of the rows that refer to nothing (yet), for every reference of the dictionary."""
+    keys = {table.name: table.key for table in tables}
+    parts = [
+        warehouse.sql(
+            "open_references",
+            table_name=table.name, target=f"public.{table.name}", column_name=column,
+            referenced=f"public.{other}", referenced_key=f'"{keys[other]}"',
+        )
+        for table in tables
+        for column, other in table.references.items()
+    ]  # fmt: skip
+    if parts:
+        warehouse.execute(f"CREATE OR REPLACE VIEW ops.open_references AS {' UNION ALL '.join(parts)}")
+        warehouse.execute(warehouse.sql("create_warnings"))
 
 
 def _grant(warehouse: PostgresWarehouse, role: str) -> None:

@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 from airflow.sdk import BaseHook, get_current_context
 
+from datamart.fetching import FetchingStore
 from datamart.load import Loader
-from datamart.objects import ObjectStore
 from datamart.settings import load_settings
 from datamart.warehouse.base import Warehouse
 from datamart.warehouse.postgres import PostgresWarehouse
@@ -29,19 +29,23 @@ def warehouse(connection_id: str = "warehouse") -> Iterator[Warehouse]:
         opened.close()
 
 
-def object_store() -> ObjectStore:
+def object_store() -> FetchingStore:
     """The data bucket behind the connection ``object_store``."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
     from botocore.config import Config
 
     connection = S3Hook(aws_conn_id="object_store")
     patience = Config(
-        connect_timeout=10, read_timeout=60, tcp_keepalive=True, retries={"mode": "standard", "total_max_attempts": 4}
+        connect_timeout=10,
+        read_timeout=60,
+        tcp_keepalive=True,
+        max_pool_connections=16,
+        retries={"mode": "standard", "total_max_attempts": 4},
     )
     # What the connection itself asks for (addressing style, proxies, time-outs) comes first.
     own = connection.conn_config.botocore_config
     client = S3Hook(aws_conn_id="object_store", config=patience.merge(own) if own else patience).get_conn()
-    return ObjectStore(client, load_settings().data_bucket)
+    return FetchingStore(client, load_settings().data_bucket)
 
 
 def current_run() -> dict[str, str]:

@@ -13,10 +13,11 @@ from datamart.batches import Batch, arrivals_of, batch_label
 from datamart.errors import ConfigurationError, DatamartError, TransientFault, sentence
 from datamart.history import not_loaded, plan_history, summary
 from datamart.ingest import Sessions
-from datamart.loads import Arrival, Mode, Outcome
+from datamart.loads import Arrival, Mode, Outcome, Verdict
 from datamart.tables import table_named
 from datamart_airflow.assets import announce
 from datamart_airflow.clients import loader, object_store, warehouse
+from datamart_airflow.file_alerts import tell_of_files
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ def load_batch(batch: Batch, mode: str, dry_run: bool) -> list[dict[str, Any]]:
 def judge_run(planned: list[list[Batch]], verdicts: list[Mapping[str, Any]]) -> dict[str, int]:
     """Files by verdict; fails with a sentence for each file that was not loaded."""
     wrong = not_loaded(planned, verdicts)
+    tell_of_files([verdict for verdict in verdicts if verdict["verdict"] != Verdict.DRY_RUN])
     if wrong:
         files = "1 file was" if len(wrong) == 1 else f"{len(wrong)} files were"
         raise AirflowFailException(f"{files} not loaded:\n" + "\n".join(wrong))

@@ -11,9 +11,10 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from datamart.batches import Batch, arrivals_of, batch_label
 from datamart.ingest import Ingest, Sessions
-from datamart.landing_report import Tally, not_loaded, totals
+from datamart.landing_report import Tally, files_to_tell, not_loaded, totals, without_answer
 from datamart_airflow.assets import announce
 from datamart_airflow.clients import loader
+from datamart_airflow.file_alerts import tell_of_files
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +35,13 @@ def ingest_batch(batch: Batch) -> dict[str, Any]:
 
 
 def judge_landing(planned: Sequence[Batch] | None, results: Sequence[dict[str, Any]]) -> dict[str, int]:
-    """Files by verdict; fails with a sentence for each file that was not loaded."""
+    """Files and rows by what became of them; fails with a sentence for each file that was not loaded."""
     if planned is None:
-        raise AirflowFailException("The landing folder could not be looked into; see the log of the task before.")
+        reason = "The landing folder could not be looked into; see the log of the task before."
+        tell_of_files([], [reason])
+        raise AirflowFailException(reason)
     wrong = not_loaded(planned, results)
+    tell_of_files(files_to_tell(results), without_answer(planned, results))
     if wrong:
         files = "1 file was" if len(wrong) == 1 else f"{len(wrong)} files were"
         raise AirflowFailException(f"{files} not loaded:\n" + "\n".join(wrong))

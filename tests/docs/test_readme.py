@@ -90,11 +90,10 @@ class Reader:
         return done.stdout
 
     def waits(self) -> None:
-        """Until no run is left, those included that asset events are about to start."""
+        """Until nothing is left to do, the runs included that asset events are about to start."""
         deadline, quiet = time.monotonic() + 180, 0
         while quiet < 4:
-            runs = self._product.api.get("/dags/~/dagRuns", state=["queued", "running"], limit=1)
-            quiet = 0 if runs["total_entries"] else quiet + 1
+            quiet = 0 if self._product.busy() else quiet + 1
             assert time.monotonic() < deadline, "Airflow has not ended its runs"
             time.sleep(0.5)
 

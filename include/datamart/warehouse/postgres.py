@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import chain
 from typing import Any
 
 import psycopg2
@@ -24,6 +25,7 @@ from datamart.warehouse.binarycopy import encoded
 # Classes of SQLSTATE that another try may mend: connection, resources, rollback, operator, system, lock.
 _TRANSIENT = ("08", "40", "53", "55", "57", "58")
 _PIECES_AHEAD = 8
+_WORTH_STATISTICS = 1000
 _RETURNS_OLD_ROWS = 180_000  # the first server version whose RETURNING knows "old"
 # A table of at least so many times the staged rows is looked into by key.
 _PROBE_SHARE = 4
@@ -89,15 +91,17 @@ class PostgresWarehouse(Warehouse):
     def stage(self, table: Table, staging: str, batches: Iterable[pa.RecordBatch]) -> None:
         names = table_names(table, staging)
         self.execute(self.sql("create_staging", **names))
-        self._copy(f"COPY {staging} ({names['columns']})", encoded(table, batches))
-        self.execute(f"ANALYZE {staging}")
+        rows = self._copy(f"COPY {staging} ({names['columns']})", encoded(table, batches))
+        if rows >= _WORTH_STATISTICS:
+            self.execute(f"ANALYZE {staging}")
 
-    def _copy(self, target: str, pieces: Iterable[bytes]) -> None:
-        """Send pieces while they are made: another thread makes them, this one waits for the server."""
+    def _copy(self, target: str, pieces: Iterable[bytes]) -> int:
+        """Send pieces while they are made: another thread makes them, this one waits for the server. Rows copied."""
         with ahead(pieces, _PIECES_AHEAD) as made:
             try:
                 with _faults(), self._connection.cursor() as cursor:
                     cursor.copy_expert(f"{target} FROM STDIN (FORMAT binary)", _Source(made))
+                    return int(cursor.rowcount)
             except DatamartError:
                 # The server reports its own side of a stream that broke off; the reason is ours.
                 made.raise_failure()
@@ -131,12 +135,13 @@ class PostgresWarehouse(Warehouse):
         return int(found)
 
     def copy_rejects(self, load_id: int, rejects: Iterable[Reject]) -> None:
+        lines = (f"{load_id}\t{r.line}\t{reasons_text(r.reasons)}\t\\\\x{r.raw.hex()}\n".encode() for r in rejects)
+        first = next(lines, None)
+        if first is None:
+            return
         with _faults(), self._connection.cursor() as cursor:
             cursor.copy_expert(
-                "COPY ops.rejected_rows (load_id, line, reasons, raw) FROM STDIN",
-                _Lines(
-                    f"{load_id}\t{r.line}\t{reasons_text(r.reasons)}\t\\\\x{r.raw.hex()}\n".encode() for r in rejects
-                ),
+                "COPY ops.rejected_rows (load_id, line, reasons, raw) FROM STDIN", _Lines(chain((first,), lines))
             )
 
     def lock(self, table: Table) -> Numbers:

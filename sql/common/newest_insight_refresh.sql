@@ -1,0 +1,5 @@
+SELECT complete_up_to
+FROM ops.insight_refreshes
+WHERE insight = %(insight)s
+ORDER BY refreshed_at DESC
+LIMIT 1
