@@ -26,20 +26,24 @@ class FetchingStore(ObjectStore):
     _bodies: dict[int, Future[bytes]] = field(default_factory=dict)
 
     def next_are(self, arrivals: Sequence[Arrival], threads: ThreadPoolExecutor) -> None:
-        """Begin to fetch those of ``arrivals`` that are small and not asked for yet."""
+        """Begin to fetch those of ``arrivals`` that are small and not asked for yet; others are forgotten."""
+        for gone in set(self._bodies) - {arrival.arrival_id for arrival in arrivals}:
+            del self._bodies[gone]
         for arrival in arrivals:
             if arrival.size <= SMALL and arrival.arrival_id not in self._bodies:
                 self._bodies[arrival.arrival_id] = threads.submit(self._fetch, arrival)
 
     @contextmanager
     def read(self, arrival: Arrival) -> Iterator[BinaryIO]:
-        """What was fetched, once; whoever reads it again asks S3."""
-        fetched = self._bodies.pop(arrival.arrival_id, None)
-        if fetched is not None:
-            yield io.BytesIO(fetched.result())
+        """What was fetched; where that failed, whoever reads it again asks S3."""
+        fetched = self._bodies.get(arrival.arrival_id)
+        if fetched is None:
+            with super().read(arrival) as body:
+                yield body
             return
-        with super().read(arrival) as body:
-            yield body
+        if fetched.exception():
+            del self._bodies[arrival.arrival_id]
+        yield io.BytesIO(fetched.result())
 
     def _fetch(self, arrival: Arrival) -> bytes:
         with super().read(arrival) as body:
