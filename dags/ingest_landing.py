@@ -29,7 +29,12 @@ from datamart_airflow.landing_sensor import LandingSensor
     max_active_runs=1,
     doc_md=__doc__,
     tags=["load"],
-    default_args={"owner": "datamart", "retries": 3, "retry_delay": timedelta(seconds=5)},
+    default_args={
+        "owner": "datamart",
+        "retries": 3,
+        "retry_delay": timedelta(seconds=10),
+        "retry_exponential_backoff": 2,
+    },
 )
 def ingest_landing():
     wait_for_files = LandingSensor(task_id="wait_for_files", wait=timedelta(minutes=10))

@@ -14,7 +14,7 @@ from airflow.sdk.definitions.context import Context
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.triggers.base import BaseTrigger, TaskSkippedEvent, TriggerEvent
 
-from datamart.errors import DatamartError, sentence
+from datamart.errors import sentence
 
 log = logging.getLogger(__name__)
 
@@ -46,16 +46,16 @@ class LandingSensor(BaseOperator):
         from datamart.settings import load_settings
         from datamart_airflow.clients import object_store, warehouse
 
-        settings = load_settings()
+        poll, batches = _LONGEST_PAUSE, []
         try:
+            settings = load_settings()
+            poll = settings.landing_poll_seconds
             with warehouse() as opened:
                 batches = plan_landing(object_store(), opened, settings)
-        except DatamartError as error:
-            log.warning("The landing folder cannot be looked into now. %s", error)
-            batches = []
+        except Exception as error:  # noqa: BLE001 - told; a run that failed at once would be followed by the next at once
+            log.warning("The landing folder cannot be looked into now. %s", sentence(error))
         if not batches:
-            trigger = LandingTrigger(self.wait.total_seconds(), settings.landing_poll_seconds)
-            self.defer(trigger=trigger, method_name="after_waiting")
+            self.defer(trigger=LandingTrigger(self.wait.total_seconds(), poll), method_name="after_waiting")
         return batches
 
 
