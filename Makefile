@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run down status env install test check bench
+.PHONY: help run down status health env install test check bench
 
 help: ## show this help
 	@echo "Usage: make <target>"; echo
@@ -22,6 +22,9 @@ down: $(STAMP) ## end a running stack from another shell
 
 status: $(STAMP) ## say what runs, and where
 	@$(PY) -m embedded status || test $$? -eq 3
+
+health: $(STAMP) ## say what is not well: files that wait, paused Dags, dead processes, missed backups
+	@$(PY) -m embedded health
 
 env: $(STAMP) ## print export lines for clients: eval "$$(make -s env)"
 	@exec $(PY) -m embedded env

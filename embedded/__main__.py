@@ -1,11 +1,11 @@
-"""python -m embedded up | down | status | env."""
+"""python -m embedded up | down | status | health | env."""
 
 import sys
 
 from embedded.errors import StackError
 from embedded.settings import from_environment
 
-COMMANDS = ("up", "down", "status", "env")
+COMMANDS = ("up", "down", "status", "health", "env")
 
 
 def main(arguments: list[str]) -> int:
@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
             return up(settings)
         from embedded import clients
 
-        commands = {"down": clients.down, "status": clients.status, "env": clients.env}
+        commands = {"down": clients.down, "status": clients.status, "health": clients.health, "env": clients.env}
         return commands[arguments[0]](settings)
     except StackError as error:
         print(error, file=sys.stderr)

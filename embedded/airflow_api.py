@@ -32,6 +32,9 @@ class AirflowApi:
     def post(self, path: str, body: object) -> Any:
         return self._call("POST", f"/api/v2{path}", body)
 
+    def patch(self, path: str, body: object) -> Any:
+        return self._call("PATCH", f"/api/v2{path}", body)
+
     def _call(self, method: str, path: str, body: object = None) -> Any:
         if not self._token:
             self._token = self._send("POST", "/auth/token", self._login)["access_token"]

@@ -3,6 +3,8 @@
 import contextlib
 import os
 import shlex
+import subprocess
+import sys
 
 import psutil
 
@@ -43,6 +45,20 @@ def status(settings: Settings) -> int:
     if left:
         print(f"{len(left)} processes are left of a stack that was killed; make down ends them.")
     return 0 if ready else 3
+
+
+def health(settings: Settings) -> int:
+    """Ask once whether all is well; the exit code is 0 when it is."""
+    ready = pidfile.running(settings.pid_file) and pidfile.read(settings.pid_file).get("ready")
+    if not ready or not settings.airflow:
+        raise StackError(f"No Airflow is up in {settings.stack_dir}: see make status, or start it with make run.")
+    asked = subprocess.run(
+        [sys.executable, "-m", "datamart_airflow.watch", "--once"],
+        env=environment.airflow(settings, stacksecrets.load(settings.secrets_dir)),
+        cwd=settings.work_dir,
+        check=False,
+    )
+    return asked.returncode
 
 
 def down(settings: Settings) -> int:

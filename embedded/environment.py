@@ -68,6 +68,8 @@ def airflow(settings: Settings, secrets: Secrets) -> dict[str, str]:
         "DAG_PROCESSOR__REFRESH_INTERVAL": "10",
         "DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "2",
         "DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(settings.airflow_home / "bundles"),
+        # At each use of S3 it says where it has found the credentials.
+        "LOGGING__NAMESPACE_LEVELS": "airflow.providers.amazon=WARNING",
         "LOGGING__BASE_LOG_FOLDER": str(settings.logs / "tasks"),
         "LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(settings.logs / "dags"),
     }

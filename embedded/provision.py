@@ -28,12 +28,12 @@ def migrate_warehouse(settings: Settings, secrets: Secrets) -> None:
 def connections(settings: Settings, secrets: Secrets) -> dict[str, dict[str, object]]:
     """Airflow's connections, by id."""
 
-    def database(login: str, password: str) -> dict[str, object]:
+    def database(login: str, password: str, name: str = "warehouse") -> dict[str, object]:
         return {
             "conn_type": "postgres",
             "host": HOST,
             "port": settings.postgres_port,
-            "schema": "warehouse",
+            "schema": name,
             "login": login,
             "password": password,
         }
@@ -41,6 +41,8 @@ def connections(settings: Settings, secrets: Secrets) -> dict[str, dict[str, obj
     return {
         "warehouse": database(postgres.OWNER, secrets.postgres_warehouse),
         "warehouse_read": database(postgres.READER, secrets.postgres_reader),
+        # For the one task that removes old runs.
+        "airflow_metadata": database("airflow", secrets.postgres_airflow, "airflow"),
         "object_store": {
             "conn_type": "aws",
             "login": secrets.s3_access_key,

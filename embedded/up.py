@@ -19,6 +19,7 @@ from embedded.settings import HOST, REPOSITORY, Settings
 from embedded.supervisor import StopRequested, Supervisor
 
 AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
+WATCH = "watch"
 
 
 def up(settings: Settings) -> int:
@@ -109,6 +110,7 @@ def _start(settings: Settings, console: Console, supervisor: Supervisor, sockets
     if settings.demo:
         api = AirflowApi(settings.airflow_url, "admin", passwords["admin"])
         Demo(settings, secrets, api, console, supervisor.check).run()
+    supervisor.start(WATCH, environment.airflow(settings, secrets))
     console.plain(
         f"Airflow's pages: {settings.airflow_url}   user: admin   password: in {settings.passwords_file}\n"
         'Clients: eval "$(make -s env)".  Logs: '
@@ -127,7 +129,7 @@ def _start_airflow(settings: Settings, console: Console, supervisor: Supervisor,
 def _stop(settings: Settings, console: Console, supervisor: Supervisor) -> None:
     """Airflow first, its database last."""
     started = time.monotonic()
-    supervisor.stop(AIRFLOW, grace=10)
+    supervisor.stop((*AIRFLOW, WATCH), grace=10)
     # SeaweedFS waits up to 25 s for its own streams; it is killed sooner.
     supervisor.stop(["s3"], grace=2)
     _end_stragglers(settings, supervisor)

@@ -48,20 +48,12 @@ class Holds:
         attempts = before.attempts + 1 if before else 1
         since = before.since if before else now
         hold = Hold(arrival.arrival_id, arrival.key, attempts, reason[:4096], since, now + self._pause(attempts))
-        with self.warehouse.transaction():
-            self._delete([hold.arrival_id])
-            self.warehouse.execute(self.warehouse.sql("insert_hold"), vars(hold))
+        self.warehouse.execute(self.warehouse.sql("put_hold"), vars(hold))
         return hold
 
     def release(self, arrivals: Iterable[int]) -> None:
         """End holds; arrivals that are not on hold are no error."""
-        held = set(arrivals) & set(self.all())
-        if held:
-            with self.warehouse.transaction():
-                self._delete(held)
-
-    def _delete(self, arrivals: Iterable[int]) -> None:
-        for arrival_id in arrivals:
+        for arrival_id in set(arrivals) & set(self.all()):
             self.warehouse.execute("DELETE FROM ops.holds WHERE arrival_id = %(id)s", {"id": arrival_id})
 
     def _pause(self, attempts: int) -> timedelta:

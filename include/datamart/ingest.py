@@ -102,7 +102,7 @@ class Ingest:
     def _file(self, arrival: Arrival) -> Outcome:
         """One file; a fault that may have been the session's is given a second try with another at once."""
         if self.careful:
-            self._holds.put(arrival, "The task that loaded it was ended from outside, perhaps for want of memory.")
+            self._brace(arrival)
         for last in (False, True):
             try:
                 return self.sessions.loader.load(arrival)
@@ -111,6 +111,12 @@ class Ingest:
                 if last or not isinstance(error, TransientFault):
                     return self._fault(arrival, error)
         raise AssertionError
+
+    def _brace(self, arrival: Arrival) -> None:
+        """Tell before it is loaded what there is to tell when that ends the process."""
+        reason = "The task that loaded it was ended from outside, perhaps for want of memory."
+        self.sessions.loader.fail(arrival, Mode.UPSERT, reason)
+        self._holds.put(arrival, reason)
 
     def _fault(self, arrival: Arrival, error: Exception) -> Outcome:
         """Tell log and ledger; the file waits unless it is not there any more."""

@@ -8,7 +8,7 @@ or found as it was, so the table ends as if each file had been loaded in its tur
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +16,10 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import parquet
 
-from datamart.loads import Arrival
+from datamart.loads import Arrival, Mode
 from datamart.objects import ObjectStore, clean_key
 from datamart.tables import Column, Table, Type
-from datamart.warehouse.base import Warehouse
+from datamart.warehouse.base import NewerLoad, Warehouse
 
 
 @dataclass(frozen=True)
@@ -30,23 +30,40 @@ class LateFiles:
     store: ObjectStore
 
     def give_way(self, arrival: Arrival, table: Table, staging: str) -> int:
-        """Take staged rows away whose keys a newer file holds; how many. Needs the table's lock."""
-        turn = self.warehouse.missed_turn(arrival.arrival_id)
-        newer = self.warehouse.newer_loads(table, turn) if turn else []
+        """Take staged rows away whose keys a newer file holds; how many. Needs the table's lock.
+
+        After a newer replacement nothing is left of them; it is the whole table.
+        """
+        newer = self.warehouse.newer_loads(table, arrival) if arrival.late else []
         if not newer:
             return 0
-        keys = np.unique(np.concatenate([part for load in newer for part in self._keys(table, *load)]))
+        if any(load.mode is Mode.REPLACE for load in newer):
+            return self.warehouse.execute(f"DELETE FROM {staging}")  # noqa: S608
+        keys = self._keys_of_all(table, newer)
         return self.warehouse.leave_to_newer(table, staging, _as_table(table), _batches(table, keys))
 
-    def _keys(self, table: Table, load_id: int, parts: int) -> Iterator[npt.NDArray[np.int64]]:
-        """The keys of a load's accepted rows; of those that are still its own where its clean parquet has expired."""
-        for part in range(parts):
-            body = self.store.fetch(clean_key(table.name, load_id, part))
-            if body is None:
-                yield self.warehouse.keys_of(table, load_id)
-                return
+    def _keys_of_all(self, table: Table, newer: Sequence[NewerLoad]) -> npt.NDArray[np.int64]:
+        """The keys that newer files hold; where that cannot be told any more, all that are in the table."""
+        found = []
+        for load in newer:
+            for part in range(max(load.parts, 1)):
+                keys = self._keys(table, load.load_id, part)
+                if keys is None:
+                    return self.warehouse.keys_of(table)
+                found.append(keys)
+        return np.unique(np.concatenate(found))
+
+    def _keys(self, table: Table, load_id: int, part: int) -> npt.NDArray[np.int64] | None:
+        """The keys in a part of clean parquet; None when it is not there or cannot be read."""
+        body = self.store.fetch(clean_key(table.name, load_id, part))
+        if body is None:
+            return None
+        try:
             column = parquet.read_table(io.BytesIO(body), columns=[table.key]).column(table.key)
-            yield column.to_numpy().astype(np.int64)
+        except (pa.ArrowInvalid, OSError):
+            return None
+        keys: npt.NDArray[np.int64] = column.to_numpy().astype(np.int64)
+        return keys
 
 
 def _as_table(table: Table) -> Table:

@@ -18,7 +18,7 @@ from datamart.errors import BalanceError, ConfigurationError, FileRejected, Tran
 from datamart.fingerprint import rules_in_force
 from datamart.forecast import forecast, replacement_forecast, upsert_forecast
 from datamart.late import LateFiles
-from datamart.loads import Arrival, Counts, Mode, Outcome, Verdict
+from datamart.loads import SUPERSEDED, Arrival, Counts, Mode, Outcome, Verdict
 from datamart.objects import ObjectStore, rejected_key
 from datamart.rejects import RejectSpool, kept_reject, names_in
 from datamart.routing import table_for
@@ -29,8 +29,6 @@ from datamart.validation import Validator
 from datamart.warehouse.base import Numbers, Warehouse, balanced
 
 _MOST_REJECTS_COPIED = 500_000
-SUPERSEDED = "superseded"
-"""Among a load's warnings: rows that gave way to newer files."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,7 @@ class Loader:
             return done
         if table is None:
             return self._refuse_name(arrival, load_id, dry_run)
+        arrival = self._in_its_turn(arrival)
         copy = self._known_copy(arrival, load_id, table, dry_run)
         if copy is not None:
             return copy
@@ -91,8 +90,7 @@ class Loader:
             load_id = arrival.replacement_id(self._run_id or "")
         elif done is not None:
             return done
-        turn = self.warehouse.missed_turn(arrival.arrival_id)
-        arrival = replace(arrival, listed_at=turn.listed_at) if turn else arrival
+        arrival = self._in_its_turn(arrival)
         outcome = self._named(Outcome(load_id, table.name if table else None, arrival.key, Verdict.FAILED))
         outcome = replace(outcome, code="fault", message=message)
         now = datetime.now(UTC)
@@ -107,6 +105,11 @@ class Loader:
     @property
     def _run_id(self) -> str | None:
         return self.run.get("run_id")
+
+    def _in_its_turn(self, arrival: Arrival) -> Arrival:
+        """The arrival with the place in the order that it had before a fault made it miss it."""
+        missed = self.warehouse.missed_turn(arrival.arrival_id)
+        return replace(arrival, listed_at=missed, late=True) if missed else arrival
 
     def _before(self, arrival: Arrival, table: Table | None) -> tuple[Outcome | None, int]:
         """The ledger's answer, when the arrival needs no judgement (any more), and the id of the load otherwise."""
@@ -364,6 +367,7 @@ class Loader:
             return forecast(outcome)
         now = datetime.now(UTC)
         with self.warehouse.transaction():
+            self.warehouse.lock(self.tables[0])  # any one: two that refuse the same name must not do it at once
             if self.warehouse.find_load(load_id) is None:
                 self.warehouse.record(outcome, arrival, Mode.UPSERT, self.run, (now, now))
         return outcome

@@ -9,7 +9,9 @@ import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple
+
+SUPERSEDED = "superseded"
+"""Among a load's warnings: rows that gave way to newer files."""
 
 
 class Verdict(StrEnum):
@@ -45,6 +47,8 @@ class Arrival:
     version_id: str | None = None
     listed_at: datetime | None = field(default=None, compare=False)
     """When it was listed, by the warehouse's clock: with time and key, its place in the order of arrivals."""
+    late: bool = field(default=False, compare=False)
+    """A fault made it miss its turn: ``listed_at`` is when it was listed then."""
 
     @property
     def name(self) -> str:
@@ -68,14 +72,6 @@ class Arrival:
     def replacement_id(self, run_id: str) -> int:
         """The id when the file takes part in a replacement: asked for again it is done again, retried it is not."""
         return _number(self.bucket, self.key, self.version, "replace", run_id)
-
-
-class Turn(NamedTuple):
-    """The place of an arrival in the order of its table's arrivals."""
-
-    listed_at: datetime
-    arrived_at: datetime
-    key: str
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from datamart.loads import Arrival
 _CHANGED = {"PreconditionFailed", "412", "ConditionalRequestConflict"}
 _GONE = {"NoSuchKey", "404", "NotFound"}
 _MOST_COPIED_AT_ONCE = 5 * 1024**3  # https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
+_LONGEST_NAME = 200
 _REFUSED = {"AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "NoSuchBucket"}
 
 
@@ -33,12 +34,23 @@ def rejected_key(table: str, load_id: int, suffix: str = "csv") -> str:
 
 def archive_key(table: str, arrival: Arrival, load_id: int) -> str:
     """Where a loaded file goes: by the day it arrived, so that a retry finds the same place."""
-    return f"archive/{table}/{arrival.last_modified:%Y/%m/%d}/{load_id}-{arrival.name}"
+    return f"archive/{table}/{arrival.last_modified:%Y/%m/%d}/{load_id}-{_short(arrival.name)}"
 
 
 def quarantine_key(arrival: Arrival, load_id: int) -> str:
     """Where a refused file goes; what is wrong with it lies beside, under the same name and ``.json``."""
-    return f"quarantine/{arrival.last_modified:%Y/%m/%d}/{load_id}-{arrival.name}"
+    return f"quarantine/{arrival.last_modified:%Y/%m/%d}/{load_id}-{_short(arrival.name)}"
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for what goes before and behind it: servers allow 255 bytes between two slashes."""
+    if len(name.encode()) <= _LONGEST_NAME:
+        return name
+    stem, dot, suffix = name.rpartition(".")
+    kept = _LONGEST_NAME - len(f".{suffix}".encode())
+    if not dot or kept < 1:
+        return name.encode()[:_LONGEST_NAME].decode(errors="ignore")
+    return f"{stem.encode()[:kept].decode(errors='ignore')}.{suffix}"
 
 
 @dataclass(frozen=True)
@@ -125,10 +137,18 @@ class ObjectStore:
         try:
             with _faults(f"s3://{arrival.bucket}/{arrival.key}"):
                 self._copy(arrival, target, source)
+                self._require_same(arrival, source)
                 self.client.delete_object(**source, IfMatch=arrival.etag)
         except SourceChanged:
             if self.list(arrival.key, exact=True) or not self.list(target, exact=True):
                 raise
+
+    def _require_same(self, arrival: Arrival, source: dict[str, str]) -> None:
+        """The same bytes sent again are another arrival, which no ETag tells from the listed one."""
+        found = self.client.head_object(**source, IfMatch=arrival.etag)
+        # A listing may tell fractions of a second, this answer does not.
+        if found["LastModified"] > arrival.last_modified:
+            raise SourceChanged(f"s3://{arrival.bucket}/{arrival.key} was sent again after it was listed.")
 
     def _copy(self, arrival: Arrival, target: str, source: dict[str, str]) -> None:
         if arrival.size > _MOST_COPIED_AT_ONCE:

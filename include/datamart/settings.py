@@ -42,7 +42,9 @@ class Settings(BaseSettings):
     late_minutes: Annotated[float, Field(gt=0)] = 15
     """A file in the landing folder, or an insight behind its tables, is late after so long."""
     backup_hours: Annotated[float, Field(gt=0)] | None = 26
-    """A newest backup older than this is missed; unset: backups are not watched."""
+    """A newest backup older than this is missed; empty: backups are not watched."""
+    watch_seconds: Annotated[float, Field(ge=1)] = 60
+    """How often the process that watches asks whether all is well."""
 
     alert_email: str | None = None
     """Addresses, separated by commas, that are told; unset: no e-mail."""
@@ -52,23 +54,23 @@ class Settings(BaseSettings):
     """The Airflow connection of the HTTP address that is told; unset: none."""
 
     clean_keep_days: Annotated[int, Field(ge=1)] | None = 90
-    """How long clean parquet is kept that no backup needs; unset: for ever."""
+    """How long clean parquet is kept that no backup needs; empty: for ever."""
     rejects_keep_days: Annotated[int, Field(ge=1)] | None = 90
-    """How long rejected rows, which hold personal data, are kept; unset: for ever."""
+    """How long rejected rows, which hold personal data, are kept; empty: for ever."""
     quarantine_keep_days: Annotated[int, Field(ge=1)] | None = 90
-    """How long refused files are kept; unset: for ever."""
+    """How long refused files are kept; empty: for ever."""
     metadata_keep_days: Annotated[int, Field(ge=1)] | None = 30
-    """How long Airflow remembers runs; unset: for ever."""
+    """How long Airflow remembers runs; empty: for ever."""
 
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
-    """The settings in force.
+    """The settings in force; an empty value is none, which switches off what can be switched off.
 
     Raises:
         ConfigurationError: a value does not fit, or a ``DATAMART_`` variable is unknown (most often a typo).
     """
     given = {
-        key[len(_PREFIX) :].lower(): value
+        key[len(_PREFIX) :].lower(): value or None
         for key, value in (os.environ if environment is None else environment).items()
         if key.startswith(_PREFIX)
     }

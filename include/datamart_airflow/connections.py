@@ -1,6 +1,7 @@
-"""Connections as they were last read, lent to hooks while Airflow's database, which keeps them, does not answer.
+"""Connections as they were last read from Airflow's database, lent to hooks until they are read again.
 
-Without them a process that watches could not tell anyone that this database is away. They stay in its memory.
+So a process that watches can tell that this database is away, and no hook waits for it while it stays silent. They
+stay in the memory of this process.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import os
 from collections.abc import Iterable
 
 from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.exceptions import AirflowException
 
 _PREFIX = "AIRFLOW_CONN_"
 
@@ -20,23 +21,25 @@ class Remembered:
     def __init__(self, ids: Iterable[str]) -> None:
         self._variables = {one: f"{_PREFIX}{one.upper()}" for one in ids if f"{_PREFIX}{one.upper()}" not in os.environ}
         self._known: dict[str, str] = {}
+        self._missed: set[str] = set()
 
-    def read(self) -> list[str]:
-        """Take back what was lent and read the connections anew, from a database that answers; those not there."""
+    def read(self) -> None:
+        """Read the connections anew. What is missing twice in a row is forgotten: once may be a database that went."""
         for variable in self._variables.values():
             os.environ.pop(variable, None)
-        missing = []
+        missed = set()
         for one in self._variables:
             try:
                 self._known[one] = BaseHook.get_connection(one).as_json()
-            except AirflowNotFoundException:
-                # What was read before is kept: hooks are told the same when the database has just gone away.
-                missing.append(one)
-        return missing
+            except AirflowException:
+                missed.add(one)
+        for one in missed & self._missed:
+            self._known.pop(one, None)
+        self._missed = missed
 
-    def lend(self) -> list[str]:
-        """Let hooks find the connections in the environment of this process; those that were never read."""
+    def lend(self) -> set[str]:
+        """Let hooks find the connections in the environment of this process; those that there are none of."""
         for one, variable in self._variables.items():
             if one in self._known:
                 os.environ[variable] = self._known[one]
-        return [one for one in self._variables if one not in self._known]
+        return set(self._variables) - set(self._known)

@@ -1,6 +1,7 @@
 SELECT DISTINCT
     kept.load_id,
-    kept.clean_parts
+    kept.clean_parts,
+    newer.mode
 FROM ops.loads AS newer
 INNER JOIN ops.loads AS kept
     ON kept.load_id = CASE WHEN newer.clean_parts = 0 THEN newer.duplicate_of ELSE newer.load_id END

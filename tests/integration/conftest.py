@@ -15,6 +15,8 @@ import pytest
 from datamart.migrations import migrate
 from datamart.objects import ObjectStore
 from datamart.warehouse.postgres import PostgresWarehouse
+from tests.integration.landing_sound import assert_landed
+from tests.integration.landing_zone import Dated, Zone
 from tests.integration.sound import assert_converged, assert_sound
 from tests.integration.world import Database, World
 from tests.stack import Stack
@@ -68,3 +70,27 @@ def world(spoiled: World) -> Iterator[World]:
     yield spoiled
     assert_sound(spoiled)
     assert_converged(spoiled)
+
+
+@pytest.fixture(scope="module")
+def landing_store(warehouse_and_s3: Stack) -> Dated:
+    """A bucket for the module: what others left in their landing folder is not to be found."""
+    store = Dated(warehouse_and_s3.s3, f"landing-{uuid4().hex}")
+    store.client.create_bucket(Bucket=store.bucket)
+    return store
+
+
+@pytest.fixture
+def spoiled_zone(database: Database, landing_store: Dated) -> Iterator[Zone]:
+    """A landing folder that the test may leave in any state."""
+    with closing(PostgresWarehouse(database.dsn)) as warehouse:
+        zone = Zone(World(database, landing_store, "landing/", warehouse), landing_store)
+        zone.clear()
+        yield zone
+
+
+@pytest.fixture
+def zone(spoiled_zone: Zone) -> Iterator[Zone]:
+    """A landing folder that every test leaves as docs/reliability.md promises; that is asserted at its end."""
+    yield spoiled_zone
+    assert_landed(spoiled_zone)

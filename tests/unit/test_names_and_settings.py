@@ -62,3 +62,11 @@ def test_settings_refuse_what_they_do_not_know() -> None:
         load_settings({"DATAMART_REJECT_TRESHOLD": "0.1"})
     with pytest.raises(ConfigurationError, match="DATAMART_REJECT_THRESHOLD"):
         load_settings({"DATAMART_REJECT_THRESHOLD": "7"})
+
+
+def test_an_empty_setting_is_none() -> None:
+    off = load_settings({"DATAMART_BACKUP_HOURS": "", "DATAMART_ALERT_EMAIL": ""})
+    assert (off.backup_hours, off.alert_email) == (None, None)
+    assert load_settings({}).backup_hours == 26
+    with pytest.raises(ConfigurationError, match="DATAMART_DATA_BUCKET"):
+        load_settings({"DATAMART_DATA_BUCKET": ""})

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from datamart.errors import BalanceError
-from datamart.loads import Arrival, Counts, Mode, Outcome, Turn, Verdict
+from datamart.loads import SUPERSEDED, Arrival, Counts, Mode, Outcome, Verdict
 from datamart.statements import statement, table_names
 from datamart.tables import Table
 from datamart.validation import Reject
@@ -54,6 +54,14 @@ class Merged(NamedTuple):
     updated: int
     unchanged: int
     kept: int
+
+
+class NewerLoad(NamedTuple):
+    """A load whose turn came later: the id under which its clean rows are, how many parts they have, its mode."""
+
+    load_id: int
+    parts: int
+    mode: Mode
 
 
 @dataclass(frozen=True)
@@ -137,20 +145,21 @@ class Warehouse(ABC):
         found: datetime = self.query("SELECT CURRENT_TIMESTAMP")[0][0]
         return found
 
-    def missed_turn(self, arrival_id: int) -> Turn | None:
-        """The turn that a fault made an arrival miss, or None when it missed none."""
+    def missed_turn(self, arrival_id: int) -> datetime | None:
+        """When an arrival was listed for the turn that a fault made it miss; None when it missed none."""
         found = self.query(
-            "SELECT listed_at, arrived_at, source_key FROM ops.loads"
-            " WHERE arrival_id = %(arrival_id)s AND verdict = 'failed' AND mode = 'upsert' AND listed_at IS NOT NULL"
-            " ORDER BY listed_at LIMIT 1",
+            "SELECT MIN(listed_at) FROM ops.loads"
+            " WHERE arrival_id = %(arrival_id)s AND verdict = 'failed' AND mode = 'upsert'",
             {"arrival_id": arrival_id},
         )
-        return Turn(*found[0]) if found else None
+        listed_at: datetime | None = found[0][0]
+        return listed_at
 
-    def newer_loads(self, table: Table, turn: Turn) -> list[tuple[int, int]]:
-        """Loads of files whose turn came after ``turn``: ids under which their clean rows are, and numbers of parts."""
-        found = self.query(self.sql("newer_loads"), {"table": table.name, **turn._asdict()})
-        return [(int(load_id), int(parts)) for load_id, parts in found]
+    def newer_loads(self, table: Table, arrival: Arrival) -> list[NewerLoad]:
+        """Loads of the files whose turn came after that of ``arrival``."""
+        place = {"listed_at": arrival.listed_at, "arrived_at": arrival.last_modified, "key": arrival.key}
+        found = self.query(self.sql("newer_loads"), {"table": table.name, **place})
+        return [NewerLoad(int(load_id), int(parts), Mode(mode)) for load_id, parts, mode in found]
 
     def leave_to_newer(self, table: Table, staging: str, newer: Table, keys: Iterable[pa.RecordBatch]) -> int:
         """Remove staged rows with these keys; how many. ``newer`` describes the temporary table of the keys."""
@@ -191,11 +200,14 @@ class Warehouse(ABC):
         return bool(found)
 
     def first_load_of_content(self, table: Table, sha256: str, rules: str | None = None) -> KnownContent | None:
-        """The first load of the same bytes - with ``rules``, of those that were judged by them - or None."""
+        """The first load of the same bytes - with ``rules``, of those that were judged by them - or None.
+
+        A load whose rows gave way to newer ones does not count: the table does not hold what it brought.
+        """
         found = self._ledger(
             "sha256 = %(sha256)s AND table_name = %(table)s AND verdict IN ('loaded', 'duplicate')"
-            " AND rules = COALESCE(%(rules)s, rules) ORDER BY commit_seq",
-            {"sha256": sha256, "table": table.name, "rules": rules},
+            " AND rules = COALESCE(%(rules)s, rules) AND warnings NOT LIKE %(gave_way)s ORDER BY commit_seq",
+            {"sha256": sha256, "table": table.name, "rules": rules, "gave_way": f'%"{SUPERSEDED}"%'},
         )
         first = next((outcome for outcome in found if outcome.verdict is Verdict.LOADED), None)
         return KnownContent(first, found[-1].commit_seq or 0) if first else None

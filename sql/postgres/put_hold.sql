@@ -1,2 +1,4 @@
 INSERT INTO ops.holds (arrival_id, source_key, attempts, reason, since, next_try_at)
 VALUES (%(arrival_id)s, %(key)s, %(attempts)s, %(reason)s, %(since)s, %(next_try_at)s)
+ON CONFLICT (arrival_id) DO UPDATE
+SET attempts = excluded.attempts, reason = excluded.reason, next_try_at = excluded.next_try_at

@@ -1,0 +1,300 @@
+"""Is all well? What waits, is stuck, paused, missed or out of reach, each as a finding that says what to do.
+
+``check`` asks the warehouse and S3 at the same time, each no longer than ``PATIENCE_SECONDS``. Whoever cannot be asked
+is a finding of its own; what only he knows is then unknown, which ``NEEDS`` says, and not well.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from itertools import islice
+from typing import Any, Literal, TypeVar
+
+from datamart.asked import answer_of, asked
+from datamart.errors import sentence
+from datamart.holds import Hold, Holds
+from datamart.insights import INSIGHTS
+from datamart.landing import PREFIX
+from datamart.loads import Arrival
+from datamart.objects import ObjectStore
+from datamart.settings import Settings
+from datamart.warehouse.base import Warehouse
+
+T = TypeVar("T")
+
+PATIENCE_SECONDS = 20.0
+_STATEMENT_SECONDS = 10
+_BACKUP_DAG = "backup"
+MOST_LISTED = 10_000
+"""Files of the landing folder that are looked at; a check is to stay cheap however many lie there."""
+MOST_HOLDS = 10
+"""Files on hold that are told one by one; the others are told as a number."""
+
+
+class Code(StrEnum):
+    """What a finding is about, for programs; in the order in which findings are told, critical ones first."""
+
+    AIRFLOW_AWAY = "airflow_away"
+    WAREHOUSE_AWAY = "warehouse_away"
+    S3_AWAY = "s3_away"
+    PART_DEAD = "part_dead"
+    BACKUP_MISSED = "backup_missed"
+    FILES_LATE = "files_late"
+    FILE_ON_HOLD = "file_on_hold"
+    INSIGHTS_BEHIND = "insights_behind"
+    DAG_PAUSED = "dag_paused"
+
+
+NEEDS: dict[Code, frozenset[Code]] = {
+    Code.FILES_LATE: frozenset({Code.S3_AWAY}),
+    Code.FILE_ON_HOLD: frozenset({Code.WAREHOUSE_AWAY}),
+    Code.DAG_PAUSED: frozenset({Code.AIRFLOW_AWAY}),
+    Code.PART_DEAD: frozenset({Code.AIRFLOW_AWAY}),
+    Code.BACKUP_MISSED: frozenset({Code.WAREHOUSE_AWAY, Code.AIRFLOW_AWAY}),
+    Code.INSIGHTS_BEHIND: frozenset({Code.WAREHOUSE_AWAY}),
+}
+"""While one of these is found, nothing is known of the other: that it is not found does not mean that it is over."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not well; code and subject (a file, a Dag, a part of Airflow) are its identity."""
+
+    code: Code
+    severity: Literal["warning", "critical"]
+    message: str
+    since: datetime | None = None
+    subject: str = ""
+
+    @property
+    def key(self) -> tuple[Code, str]:
+        """The same for the same matter, whatever its message says of times and numbers."""
+        return self.code, self.subject
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs: the fields, with the time as ISO text."""
+        since = self.since.isoformat() if self.since else None
+        return {"code": self.code.value, "severity": self.severity, "subject": self.subject,
+                "message": self.message, "since": since}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of Airflow that reports that it lives, by Airflow's name for it."""
+
+    name: str
+    alive: bool
+    last_heartbeat: datetime | None = None
+
+
+@dataclass(frozen=True)
+class AirflowState:
+    """What is known of Airflow; with a ``fault``, why nothing is."""
+
+    parts: tuple[Part, ...] = ()
+    dags: frozenset[str] = frozenset()
+    paused: frozenset[str] = frozenset()
+    fault: str | None = None
+
+
+_WITHOUT = {
+    "scheduler": "no task is started",
+    "dag_processor": "new and changed Dags are not noticed",
+    "triggerer": "nobody waits for files in the landing folder",
+}
+
+
+@dataclass(frozen=True)
+class _Whom:
+    """A server that is asked, and where to look when it does not answer."""
+
+    code: Code
+    name: str
+    look_at: str
+
+
+_S3 = _Whom(Code.S3_AWAY, "S3", "its server, and at the connection object_store")
+_WAREHOUSE = _Whom(Code.WAREHOUSE_AWAY, "The warehouse", "its server, and at its connection")
+
+
+@dataclass(frozen=True)
+class _Behind:
+    """An insight that lacks a change of a table, and when that change was made."""
+
+    insight: str
+    table: str
+    since: datetime | None
+
+
+@dataclass(frozen=True)
+class _Ledger:
+    """What the warehouse knows."""
+
+    holds: Sequence[Hold] = ()
+    behind: Sequence[_Behind] = ()
+    newest_backup: datetime | None = None
+
+
+def check(
+    open_warehouse: Callable[[], AbstractContextManager[Warehouse]],
+    open_store: Callable[[], ObjectStore],
+    settings: Settings,
+    state: AirflowState,
+    now: datetime,
+) -> list[Finding]:
+    """Everything that is not well, critical things first; never raises for a server that is away or silent.
+
+    The warehouse is opened for the check alone; a connection that may only read is enough.
+    """
+    files, ledger = asked(lambda: _listed(open_store())), asked(lambda: _read(open_warehouse, settings))
+    end = time.monotonic() + PATIENCE_SECONDS
+    found = airflow_findings(state)
+    listed = _answer(files, end, found, _S3)
+    known = _answer(ledger, end, found, _WAREHOUSE)
+    if listed is not None:
+        found += _late_files(listed, known.holds if known else (), settings, now)
+    if known is not None:
+        found += _on_hold(known.holds, listed)
+        found += _insights(known.behind, settings, now)
+        found += _backup(known.newest_backup, settings, state, now)
+    return sorted(found, key=lambda one: list(Code).index(one.code))
+
+
+def _answer(question: Future[T], end: float, found: list[Finding], whom: _Whom) -> T | None:
+    """The answer; or none, and that there is none is found."""
+    try:
+        return answer_of(question, end)
+    except Exception as error:  # noqa: BLE001 - told as the finding
+        message = f"{whom.name} cannot be asked whether all is well. {sentence(error)} Look at {whom.look_at}."
+        found.append(Finding(whom.code, "critical", message))
+        return None
+
+
+def _listed(store: ObjectStore) -> list[Arrival]:
+    return list(islice(store.walk(PREFIX), MOST_LISTED + 1))
+
+
+def _read(open_warehouse: Callable[[], AbstractContextManager[Warehouse]], settings: Settings) -> _Ledger:
+    with open_warehouse() as warehouse:
+        warehouse.execute(f"SET statement_timeout = {_STATEMENT_SECONDS * 1000}")
+        holds = sorted(Holds(warehouse, settings).all().values(), key=lambda hold: (hold.since, hold.arrival_id))
+        newest = warehouse.query("SELECT MAX(taken_at) FROM ops.backups WHERE expired_at IS NULL")
+        return _Ledger(holds, _behind(warehouse), newest[0][0])
+
+
+def _behind(warehouse: Warehouse) -> list[_Behind]:
+    """Insights that lack changes; the tables' numbers are read first, so that a refresh meanwhile can only help."""
+    changed = warehouse.query("SELECT table_name, changed_seq FROM ops.tables ORDER BY table_name")
+    found = []
+    for insight in INSIGHTS:
+        newest = warehouse.query(warehouse.sql("newest_insight_refresh"), {"insight": insight.name})
+        complete: dict[str, int] = json.loads(newest[0][0]) if newest else {}
+        for table, number in changed:
+            covered = complete.get(table, 0)
+            if number > covered:
+                since = warehouse.query(warehouse.sql("oldest_change_after"), {"table": table, "covered": covered})
+                found.append(_Behind(insight.name, table, since[0][0]))
+    return found
+
+
+def _late_files(listed: Sequence[Arrival], holds: Sequence[Hold], settings: Settings, now: datetime) -> list[Finding]:
+    """Files that nobody took; those on hold are told by themselves."""
+    limit, held = now - timedelta(minutes=settings.late_minutes), {hold.arrival_id for hold in holds}
+    late = [one for one in listed if one.last_modified < limit and not (held and one.arrival_id in held)]
+    if not late:
+        return []
+    oldest = min(late, key=lambda one: (one.last_modified, one.key))
+    number = "1 file waits" if len(late) == 1 else f"{len(late)} files wait"
+    number = f"More than {MOST_LISTED} files lie, and {number}" if len(listed) > MOST_LISTED else number
+    message = (
+        f"{number} in s3://{oldest.bucket}/{PREFIX} for longer than {settings.late_minutes:g} min, first "
+        f"{oldest.key}, since {utc(oldest.last_modified)}. Look at the newest runs of the Dag ingest_landing."
+    )
+    return [Finding(Code.FILES_LATE, "warning", message, oldest.last_modified)]
+
+
+def _on_hold(holds: Sequence[Hold], listed: Sequence[Arrival] | None) -> list[Finding]:
+    """Files on hold, but for those that somebody has taken out of the landing folder."""
+    whole = listed is not None and len(listed) <= MOST_LISTED
+    there = {one.arrival_id for one in listed or ()} if holds and whole else set()
+    held = [one for one in holds if not whole or one.arrival_id in there or not one.key.startswith(PREFIX)]
+    found = [
+        Finding(
+            Code.FILE_ON_HOLD,
+            "warning",
+            f"{hold.key} is on hold since {utc(hold.since)} after {hold.attempts} "
+            f"{'try' if hold.attempts == 1 else 'tries'}. {hold.reason} Mend what kept it; it is tried again by "
+            f"itself, not before {utc(hold.next_try_at)}.",
+            hold.since,
+            hold.key,
+        )
+        for hold in held[:MOST_HOLDS]
+    ]
+    if len(held) > MOST_HOLDS:
+        message = f"{len(held) - MOST_HOLDS} more files are on hold. See ops.holds in the warehouse."
+        found.append(Finding(Code.FILE_ON_HOLD, "warning", message, held[MOST_HOLDS].since))
+    return found
+
+
+def _insights(behind: Sequence[_Behind], settings: Settings, now: datetime) -> list[Finding]:
+    limit = now - timedelta(minutes=settings.late_minutes)
+    # A change that no ledger knows the time of has been there for who knows how long.
+    late = [one for one in behind if one.since is None or one.since < limit]
+    if not late:
+        return []
+    since = min((one.since for one in late if one.since), default=None)
+    message = (
+        f"The insights {_named(one.insight for one in late)} lack what was loaded into "
+        f"{_named(one.table for one in late)}{f' since {utc(since)}' if since else ''}. Look at the newest runs of "
+        "the Dag refresh_insights, or trigger it."
+    )
+    return [Finding(Code.INSIGHTS_BEHIND, "warning", message, since)]
+
+
+def _backup(newest: datetime | None, settings: Settings, state: AirflowState, now: datetime) -> list[Finding]:
+    hours = settings.backup_hours
+    if hours is None or _BACKUP_DAG not in state.dags or (newest and newest >= now - timedelta(hours=hours)):
+        return []
+    last = f"The newest backup is of {utc(newest)}, older than {hours:g} h." if newest else "There is no backup."
+    message = f"{last} Look at the newest runs of the Dag {_BACKUP_DAG}, or trigger it."
+    return [Finding(Code.BACKUP_MISSED, "critical", message, newest)]
+
+
+def airflow_findings(state: AirflowState) -> list[Finding]:
+    """Parts that are dead and Dags that are paused; that nothing is known of either is one finding."""
+    if state.fault is not None:
+        return [Finding(Code.AIRFLOW_AWAY, "critical", f"Airflow cannot be asked whether all is well. {state.fault}")]
+    paused = [
+        Finding(
+            Code.DAG_PAUSED,
+            "warning",
+            f"The Dag {dag} is paused: none of its runs starts. Switch it on again on its page in Airflow.",
+            subject=dag,
+        )
+        for dag in sorted(state.paused)
+    ]
+    return [_dead(part) for part in state.parts if not part.alive] + paused
+
+
+def _dead(part: Part) -> Finding:
+    since = part.last_heartbeat
+    sign = f"has given no sign of life since {utc(since)}" if since else "has never given a sign of life"
+    without = _WITHOUT.get(part.name, "what it does is not done")
+    message = f"Airflow's {part.name} {sign}: {without}. See its log, and start it again."
+    return Finding(Code.PART_DEAD, "critical", message, since, part.name)
+
+
+def _named(names: Any) -> str:
+    return ", ".join(dict.fromkeys(names))
+
+
+def utc(moment: datetime) -> str:
+    """A time as people are told it."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
