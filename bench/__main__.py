@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
-from bench import OUT, again, load, machine, peers, readers, report, upsert, validate
+from bench import OUT, again, landing, load, machine, peers, readers, report, upsert, validate
 from bench.measure import Result
 from bench.options import Bench, prepared
 
@@ -19,7 +19,9 @@ BENCHMARKS: dict[str, Callable[[Bench], Result]] = {
     "readers": readers.run,
     "validate": validate.run,
     "peers": peers.run,
+    "landing": landing.run,
 }
+WITH_AIRFLOW = {"landing"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,9 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     failed = []
     with prepared(Bench(wanted.rows, wanted.runs, wanted.quick)) as bench:
-        about = machine.about(bench.servers)
+        names = wanted.names or list(BENCHMARKS)
+        about = machine.about(bench.with_airflow if WITH_AIRFLOW.issuperset(names) else bench.servers)
         print(machine.markdown(about))
-        for name in wanted.names or BENCHMARKS:
+        for name in names:
             report.forget(name)
             try:
                 result = BENCHMARKS[name](bench)

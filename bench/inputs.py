@@ -64,6 +64,16 @@ def changes(base: int, rows: int) -> Input:
     return _made(f"changes_{base}_{rows}", lambda: _rekeyed(_chunks(rows, 0.0, SEED + 1), base, step))
 
 
+def small_files(count: int, rows: int, first: int) -> tuple[bytes, ...]:
+    """The bytes of ``count`` files of ``rows`` rows each without a bad one; their ids are ``first`` and those after it.
+
+    Files of other ids have other rows.
+    """
+    pieces = _generator().bench_chunks(count * rows, 0.0, SEED + first, first)
+    lines = b"".join(chunk for chunk, _ in pieces).splitlines(keepends=True)
+    return tuple(b"".join(lines[start : start + rows]) for start in range(0, len(lines), rows))
+
+
 def _rekeyed(chunks: Iterable[tuple[bytes, int]], base: int, step: int) -> Iterator[tuple[bytes, int]]:
     number = 0
     for chunk, bad in chunks:

@@ -50,9 +50,22 @@ class Contender:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Goal:
+    """Something that was to be reached, and what was found."""
+
+    what: str
+    wanted: str
+    found: str
+    met: bool
+
+
 @dataclass
 class Result:
-    """All runs of one benchmark. ``base`` is the contender that the others' times are divided by."""
+    """All runs of one benchmark. ``base`` is the contender that the others' times are divided by.
+
+    ``parts`` are results of the same benchmark whose times cannot be compared with these.
+    """
 
     name: str
     question: str
@@ -61,6 +74,8 @@ class Result:
     runs: dict[str, list[Run]]
     contenders: list[Contender]
     notes: list[str] = field(default_factory=list)
+    goals: list[Goal] = field(default_factory=list)
+    parts: list[Result] = field(default_factory=list)
 
     def ratios(self, name: str) -> list[float]:
         """Seconds of a contender by those of the base, round by round."""
@@ -94,6 +109,8 @@ class Result:
                 for one in self.contenders
             },
             "notes": self.notes,
+            "goals": [asdict(goal) for goal in self.goals],
+            "parts": [part.plain() for part in self.parts],
         }
 
 

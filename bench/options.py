@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from bench.loading import fill_references
 from bench.servers import Servers
@@ -20,7 +20,7 @@ class Bench:
     rows: int | None = None
     runs: int | None = None
     quick: bool = False
-    started: list[Servers] = field(default_factory=list)
+    _started: Servers | None = None
 
     def rows_or(self, usual: int) -> int:
         """Rows of a benchmark that usually has ``usual``."""
@@ -33,12 +33,27 @@ class Bench:
     @property
     def servers(self) -> Servers:
         """PostgreSQL and S3, with the reference tables filled."""
-        if not self.started:
-            servers = Servers()
-            self.started.append(servers)
-            servers.start()
-            fill_references(servers)
-        return self.started[0]
+        return self._running(airflow=False)
+
+    @property
+    def with_airflow(self) -> Servers:
+        """The whole stack, Airflow included, as it is on its first start; it runs alone."""
+        return self._running(airflow=True)
+
+    def _running(self, *, airflow: bool) -> Servers:
+        if self._started is None or self._started.airflow != airflow:
+            self.end()
+            self._started = Servers(airflow=airflow)
+            self._started.start()
+            if not airflow:
+                fill_references(self._started)
+        return self._started
+
+    def end(self) -> None:
+        """End what was started."""
+        if self._started is not None:
+            self._started.end()
+            self._started = None
 
 
 @contextmanager
@@ -47,5 +62,4 @@ def prepared(bench: Bench) -> Iterator[Bench]:
     try:
         yield bench
     finally:
-        for servers in bench.started:
-            servers.end()
+        bench.end()

@@ -42,6 +42,12 @@ def python() -> Path:
     return found
 
 
+def pinned(package: str) -> str:
+    """The version that a package has here."""
+    lines = REQUIREMENTS.read_text().splitlines()
+    return next(line.removeprefix(f"{package}==") for line in lines if line.startswith(f"{package}=="))
+
+
 def _index() -> dict[str, str]:
     """The index that pip is configured with, if any, for uv: as the Makefile does."""
     if os.environ.get("UV_DEFAULT_INDEX"):

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from bench.servers import Servers
+from bench.servers import ServerCpu, Servers
 
 SAMPLE_SECONDS = 0.05
 SHARE_EVERY = 20
@@ -104,6 +104,43 @@ def run(servers: Servers, command: Sequence[str], env: Mapping[str, str], log: P
         checkpoints=wal_after.checkpoints - wal.checkpoints,
         checkpoint_seconds=servers.checkpoint(),
     )
+
+
+@dataclass(frozen=True)
+class Spent:
+    """CPU seconds so far of the stack's parts, of this process, and of the whole machine."""
+
+    stack: ServerCpu
+    own: float
+    machine: float
+
+    @classmethod
+    def until_now(cls, servers: Servers) -> Spent:
+        """Read the counters."""
+        return cls(servers.cpu(), _own_cpu(), _busy())
+
+    def since(self, before: Spent) -> CpuShares:
+        """What was used since an earlier reading."""
+        airflow = self.stack.airflow - before.stack.airflow
+        postgres, s3 = self.stack.total - before.stack.total, self.stack.s3 - before.stack.s3
+        known = airflow + postgres + s3 + self.own - before.own
+        return CpuShares(airflow, postgres, s3, max(0.0, self.machine - before.machine - known))
+
+
+@dataclass(frozen=True)
+class CpuShares:
+    """CPU seconds by who used them: those who do the work, the servers, and all other programs of the machine."""
+
+    work: float
+    postgres: float
+    s3: float
+    elsewhere: float
+
+    def numbers(self, share: float = 1.0) -> dict[str, float]:
+        """As columns of a report; a ``share`` stands for the whole. PostgreSQL's are for Airflow's database too."""
+        names = ("CPU s: Airflow or process", "PostgreSQL", "S3", "all else")
+        values = (self.work, self.postgres, self.s3, self.elsewhere)
+        return {name: value / share for name, value in zip(names, values, strict=True)}
 
 
 class MemoryWatch(threading.Thread):

@@ -35,23 +35,34 @@ def save(result: Result, about: dict[str, Any]) -> str:
     return text
 
 
-def markdown(result: Result) -> str:
-    """The result as text: question, table, phases, notes."""
-    lines = [f"### {result.name}", "", result.question, "", *_table(result), ""]
+def markdown(result: Result, level: int = 3) -> str:
+    """The result as text: question, goals, table, phases, notes; then its parts, each in the same way."""
+    lines = [f"{'#' * level} {result.name}", "", result.question, "", *_goals(result), *_table(result), ""]
     for one in result.contenders:
         phases = result.phases(one.name)
         if phases:
             told = ", ".join(f"{name} {seconds:.2f}" for name, seconds in phases.items() if seconds >= 0.005)
-            lines += [f"Seconds of {one.name} by call (medians): {told}.", ""]
+            lines += [f"Seconds of {one.name} by part (medians): {told}.", ""]
     lines += [f"- {one.name}: {one.note}" for one in result.contenders if one.note]
     lines += [f"- {note}" for note in result.notes]
-    return "\n".join(lines).rstrip() + "\n"
+    own = "\n".join(lines).rstrip() + "\n"
+    return "\n".join([own, *(markdown(part, level + 1) for part in result.parts)])
+
+
+def _goals(result: Result) -> list[str]:
+    if not result.goals:
+        return []
+    rows = [[goal.what, goal.wanted, goal.found, "met" if goal.met else "missed"] for goal in result.goals]
+    return [*map(_line, [["what", "goal", "measured", ""], ["---"] * 4, *rows]), ""]
 
 
 def _table(result: Result) -> list[str]:
     """One line for each contender; columns that nobody fills are left out."""
-    header = ["contender", "runs", "median s (min - max)", "rows/s", f"time / {result.base} (min - max)"]
+    header = ["contender", "runs", "median s (min - max)", "rows/s"]
     rows = [_timing(result, one.name) for one in result.contenders]
+    if len(rows) > 1:
+        header.append(f"time / {result.base} (min - max)")
+        rows = [[*row, _ratio(result, one.name)] for row, one in zip(rows, result.contenders, strict=True)]
     for title, cell in _columns(result):
         cells = [cell(result.runs[one.name]) for one in result.contenders]
         if any(cells):
@@ -61,15 +72,19 @@ def _table(result: Result) -> list[str]:
 
 
 def _timing(result: Result, name: str) -> list[str]:
-    runs, ratios = result.runs[name], result.ratios(name)
+    runs = result.runs[name]
     seconds = [run.seconds for run in runs]
     return [
         name,
         str(len(runs)),
         f"{median(seconds):.2f} ({min(seconds):.2f} - {max(seconds):.2f})",
         f"{median(run.rows / run.seconds for run in runs):,.0f}",
-        f"**{median(ratios):.2f}** ({min(ratios):.2f} - {max(ratios):.2f})",
     ]
+
+
+def _ratio(result: Result, name: str) -> str:
+    ratios = result.ratios(name)
+    return f"**{median(ratios):.2f}** ({min(ratios):.2f} - {max(ratios):.2f})"
 
 
 Cell = Callable[["list[Run]"], str]

@@ -1,13 +1,15 @@
-"""The benchmarks' own PostgreSQL and S3: the project's embedded stack without Airflow, in a folder of its own.
+"""The benchmarks' own PostgreSQL and S3: the project's embedded stack in a folder of its own, mostly without Airflow.
 
-Every run starts from a database that was just made as a copy of a template, so no run pays for what another one
-left behind: no dead rows, no bloat, no statistics, no work for autovacuum. A CHECKPOINT follows.
+Without Airflow every run starts from a database that was just made as a copy of a template, so no run pays for what
+another one left behind: no dead rows, no bloat, no statistics, no work for autovacuum. A CHECKPOINT follows.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -45,6 +47,7 @@ class ServerCpu:
     backends: float
     background: float
     s3: float
+    airflow: float
 
     @property
     def total(self) -> float:
@@ -60,12 +63,30 @@ class Wal:
     checkpoints: int
 
 
+class StackWithPeers(Stack):
+    """A stack whose Airflow knows the peers' Dags too."""
+
+    def launch(self) -> None:
+        """Start it, but do not wait."""
+        with (self.directory.parent / f"{self.directory.name}.out").open("wb") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "bench.up"],
+                cwd=REPOSITORY,
+                env=os.environ | self.variables,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+
 class Servers:
     """A stack to measure on: ``start`` it, ``end`` it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, airflow: bool = False) -> None:
         self.folder = _on_disk()
-        self.stack = Stack(self.folder / "stack", airflow=False)
+        self.airflow = airflow
+        kind = StackWithPeers if airflow else Stack
+        self.stack = kind(self.folder / "stack", airflow=airflow)
 
     def start(self) -> None:
         """Start the servers; refuse them when they would not keep what they acknowledge."""
@@ -79,6 +100,10 @@ class Servers:
         if self.stack.process is not None and self.stack.process.poll() is None:
             self.stack.stop()
         self.stack.command("down")
+        if self.airflow and self.settings.logs.exists():
+            kept = OUT / "logs" / "stack"
+            shutil.rmtree(kept, ignore_errors=True)
+            shutil.copytree(self.settings.logs, kept)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @cached_property
@@ -86,7 +111,7 @@ class Servers:
         """The stack's settings, as it read them."""
         given = self.stack.variables
         ports = {name: int(given[name.upper()]) for name in ("airflow_port", "s3_port", "postgres_port")}
-        return Settings(stack_dir=self.stack.directory, **ports, demo=False, airflow=False)
+        return Settings(stack_dir=self.stack.directory, **ports, demo=False, airflow=self.airflow)
 
     @cached_property
     def secrets(self) -> stacksecrets.Secrets:
@@ -221,20 +246,26 @@ class Servers:
             total += times.user + times.system
             if any(name in title for name in _BACKGROUND):
                 background += times.user + times.system
-        return ServerCpu(total - background, background, self._s3_cpu({root.pid, *(c.pid for c in children)}))
+        s3, airflow = self._others_cpu({root.pid, *(c.pid for c in children)})
+        return ServerCpu(total - background, background, s3, airflow)
 
-    def _s3_cpu(self, postgres_pids: set[int]) -> float:
+    def _others_cpu(self, postgres_pids: set[int]) -> tuple[float, float]:
+        """What S3 and Airflow used; Airflow's tasks that have ended count by way of the processes that forked them."""
+        s3 = airflow = 0.0
         if self.stack.process is None:
-            return 0.0
-        total = 0.0
+            return s3, airflow
         for child in psutil.Process(self.stack.process.pid).children(recursive=True):
+            if child.pid in postgres_pids:
+                continue
             try:
-                if child.pid not in postgres_pids and "weed" in " ".join(child.cmdline()):
-                    times = child.cpu_times()
-                    total += times.user + times.system
+                times, is_s3 = child.cpu_times(), "weed" in " ".join(child.cmdline())
             except psutil.Error:
                 continue
-        return total
+            if is_s3:
+                s3 += times.user + times.system
+            else:
+                airflow += times.user + times.system + times.children_user + times.children_system
+        return s3, airflow
 
     def put(self, path: Path, key: str) -> str:
         """Send a file to the data bucket; its key."""

@@ -66,6 +66,7 @@ class Ingest:
     sessions: Sessions
     careful: bool = False
     _moves: list[tuple[Arrival, Future[None]]] = field(default_factory=list)
+    _done: set[int] = field(default_factory=set)
 
     def files(self, arrivals: Sequence[Arrival]) -> Iterator[Outcome]:
         """An outcome for each file, in order; all moves have ended with the last.
@@ -74,8 +75,6 @@ class Ingest:
             DatamartError: the ledger cannot be reached, so nothing more can be done.
         """
         waiting = self._holds.waiting() if self.careful else set()
-        self._moves = []
-        done = []
         with ThreadPoolExecutor(_MOVERS, "move") as movers, ThreadPoolExecutor(_FETCHERS, "fetch") as fetchers:
             for place, arrival in enumerate(arrivals):
                 store = self.sessions.loader.store
@@ -89,10 +88,18 @@ class Ingest:
                     moving = movers.submit(_move, store, arrival, outcome)
                     self._moves.append((arrival, moving))
                 if outcome.verdict is not Verdict.FAILED or outcome.code == GONE:
-                    done.append(arrival)
+                    self._done.add(arrival.arrival_id)
+                if self.careful:
+                    self._settle()
                 yield outcome
+        self._settle()
+
+    def _settle(self) -> None:
+        """Wait for all moves; what is done and moved is on hold no more."""
         stuck = {arrival.arrival_id for arrival in self._hold_unmoved()}
-        self._holds.release(one.arrival_id for one in done if one.arrival_id not in stuck)
+        self._holds.release(self._done - stuck)
+        self._moves.clear()
+        self._done.clear()
 
     @property
     def _holds(self) -> Holds:
