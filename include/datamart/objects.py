@@ -77,7 +77,7 @@ class ObjectStore:
         Raises:
             ConfigurationError: the bucket does not exist.
         """
-        with _faults(f"s3://{self.bucket}/{prefix}"):
+        with s3_faults(f"s3://{self.bucket}/{prefix}"):
             for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
                 for item in page.get("Contents", []):
                     if not item["Key"].endswith("/"):
@@ -90,7 +90,7 @@ class ObjectStore:
         Raises:
             SourceChanged: it was replaced or removed since.
         """
-        with _faults(f"s3://{arrival.bucket}/{arrival.key}"):
+        with s3_faults(f"s3://{arrival.bucket}/{arrival.key}"):
             answer = self.client.get_object(Bucket=arrival.bucket, Key=arrival.key, IfMatch=arrival.etag)
             try:
                 yield answer["Body"]
@@ -100,7 +100,7 @@ class ObjectStore:
     def first_line(self, key: str) -> bytes | None:
         """The first line of a text of ours, or None when it is not there (any more)."""
         try:
-            with _faults(f"s3://{self.bucket}/{key}"):
+            with s3_faults(f"s3://{self.bucket}/{key}"):
                 return bytes(next(self.client.get_object(Bucket=self.bucket, Key=key)["Body"].iter_lines(), b""))
         except SourceChanged:
             return None
@@ -108,7 +108,7 @@ class ObjectStore:
     def fetch(self, key: str) -> bytes | None:
         """An object of ours as a whole, or None when it is not there (any more)."""
         try:
-            with _faults(f"s3://{self.bucket}/{key}"):
+            with s3_faults(f"s3://{self.bucket}/{key}"):
                 return bytes(self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read())
         except SourceChanged:
             return None
@@ -116,12 +116,12 @@ class ObjectStore:
     def remove(self, keys: Iterable[str]) -> None:
         """Delete objects; those that are not there are no error."""
         for key in keys:
-            with _faults(f"s3://{self.bucket}/{key}"):
+            with s3_faults(f"s3://{self.bucket}/{key}"):
                 self.client.delete_object(Bucket=self.bucket, Key=key)
 
     def write(self, key: str, body: bytes | BinaryIO) -> None:
         """Put an object; a file is sent in parts when it is large."""
-        with _faults(f"s3://{self.bucket}/{key}"):
+        with s3_faults(f"s3://{self.bucket}/{key}"):
             if isinstance(body, bytes):
                 self.client.put_object(Bucket=self.bucket, Key=key, Body=body)
             else:
@@ -135,7 +135,7 @@ class ObjectStore:
         """
         source = {"Bucket": arrival.bucket, "Key": arrival.key}
         try:
-            with _faults(f"s3://{arrival.bucket}/{arrival.key}"):
+            with s3_faults(f"s3://{arrival.bucket}/{arrival.key}"):
                 self._copy(arrival, target, source)
                 self._require_same(arrival, source)
                 self.client.delete_object(**source, IfMatch=arrival.etag)
@@ -159,7 +159,8 @@ class ObjectStore:
 
 
 @contextmanager
-def _faults(where: str) -> Iterator[None]:
+def s3_faults(where: str) -> Iterator[None]:
+    """What S3 or the way to it answers, as this project's errors; ``where`` names the object for the message."""
     try:
         yield
     except ClientError as error:

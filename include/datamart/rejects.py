@@ -5,12 +5,11 @@ from __future__ import annotations
 import struct
 import tempfile
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from typing import BinaryIO
 
 from datamart.reader import COLUMN_COUNT, UNCLOSED_QUOTE
+from datamart.reasons import Reject, reasons_in, reasons_text
 from datamart.records import fields_of
-from datamart.validation import Reason, Reject
 
 _FRAME = struct.Struct("<qII?")
 
@@ -38,7 +37,7 @@ class RejectSpool:
         self._file.seek(0)
         for _ in range(self.count):
             line, reasons, raw, fits = _FRAME.unpack(self._file.read(_FRAME.size))
-            why = _reasons(self._file.read(reasons))
+            why = reasons_in(self._file.read(reasons).decode())
             yield Reject(line, self._file.read(raw), why, fits)
 
     def close(self) -> None:
@@ -48,20 +47,8 @@ class RejectSpool:
 
 def kept_reject(line: int, reasons: str, raw: bytes) -> Reject:
     """A reject as the warehouse keeps it."""
-    why = _reasons(reasons.encode())
+    why = reasons_in(reasons)
     return Reject(line, raw, why, fits_columns=not {reason.code for reason in why} & {COLUMN_COUNT, UNCLOSED_QUOTE})
-
-
-@lru_cache(maxsize=4096)
-def reasons_text(reasons: tuple[Reason, ...]) -> str:
-    """All reasons of a row as they are kept: ``column:code``, or ``code`` alone, joined by semicolons."""
-    return ";".join(map(str, reasons))
-
-
-@lru_cache(maxsize=4096)
-def _reasons(text: bytes) -> tuple[Reason, ...]:
-    parts = (part.rpartition(":") for part in text.decode().split(";"))
-    return tuple(Reason(column, code) for column, _, code in parts)
 
 
 def names_in(rejects_header: bytes) -> tuple[str, ...] | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +18,7 @@ import pyarrow as pa
 
 from datamart import rules
 from datamart.reader import Chunk
+from datamart.reasons import Reason, Reject
 from datamart.rules import Mask
 from datamart.tables import Table, Type
 
@@ -30,25 +30,6 @@ _TYPE_RULES: dict[Type, dict[str, Callable[[pa.BinaryArray], Mask]]] = {
     Type.TEXT: {rules.TOO_LONG: rules.fits_text},
     Type.DATETIME: {rules.NOT_A_DATETIME: rules.is_datetime},
 }
-
-
-class Reason(NamedTuple):
-    """Why a row was rejected: a code and the column it is about (empty: the record as a whole)."""
-
-    column: str
-    code: str
-
-    def __str__(self) -> str:
-        return f"{self.column}:{self.code}" if self.column else self.code
-
-
-class Reject(NamedTuple):
-    """One rejected record, verbatim, with the number of its first physical line and all its reasons."""
-
-    line: int
-    raw: bytes
-    reasons: tuple[Reason, ...]
-    fits_columns: bool
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ _LOADS = {
         SELECT load_id, rows_read, rows_inserted, rows_updated, rows_unchanged, rows_rejected FROM ops.loads
         WHERE verdict IN ('loaded', 'duplicate')
         AND rows_read <> rows_inserted + rows_updated + rows_unchanged + rows_rejected""",
-    "rejected rows are kept, and only those": """
+    "rejected rows are kept until they expire, and only those": """
         SELECT load_id, rows_rejected, kept FROM ops.loads
         FULL JOIN (SELECT load_id, count(*) AS kept FROM ops.rejected_rows GROUP BY load_id) AS rejects USING (load_id)
-        WHERE coalesce(rows_rejected, -1) <> coalesce(kept, 0)""",
+        WHERE coalesce(kept, 0) <> CASE WHEN rejects_expired_at IS NULL THEN coalesce(rows_rejected, -1) ELSE 0 END""",
     "only a load that is loaded changes rows": """
         SELECT load_id, verdict FROM ops.loads
         WHERE verdict <> 'loaded' AND rows_inserted + rows_updated + rows_removed > 0""",

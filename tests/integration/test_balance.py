@@ -12,8 +12,8 @@ import pytest
 from datamart.errors import BalanceError, DatamartError, TransientFault
 from datamart.loads import Verdict
 from datamart.objects import ObjectStore
+from datamart.reasons import Reject
 from datamart.tables import Table, table_named
-from datamart.validation import Reject
 from datamart.warehouse.postgres import PostgresWarehouse
 from tests.integration.world import World, upserted
 

@@ -18,7 +18,8 @@ PLANTS: dict[str, list[str]] = {
         "UPDATE ops.loads SET rows_unchanged = rows_unchanged * 2 WHERE verdict = 'duplicate'",
         "UPDATE ops.loads SET rows_rejected = 0",
     ],
-    "rejected rows are kept, and only those": [
+    "rejected rows are kept until they expire, and only those": [
+        "UPDATE ops.loads SET rejects_expired_at = now() WHERE rows_rejected > 0",
         "DELETE FROM ops.rejected_rows WHERE line = 3",
         "TRUNCATE ops.rejected_rows",
         "INSERT INTO ops.rejected_rows SELECT load_id, line + 100, reasons, raw FROM ops.rejected_rows",

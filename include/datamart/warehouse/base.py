@@ -20,9 +20,9 @@ import pyarrow as pa
 
 from datamart.errors import BalanceError
 from datamart.loads import SUPERSEDED, Arrival, Counts, Mode, Outcome, Verdict
+from datamart.reasons import Reject
 from datamart.statements import statement, table_names
 from datamart.tables import Table
-from datamart.validation import Reject
 
 _LEDGER = (
     "load_id", "table_name", "sha256", "source_key", "verdict", "code", "message", "rows_read", "rows_inserted",

@@ -15,10 +15,9 @@ from psycopg2.extensions import ISOLATION_LEVEL_READ_COMMITTED
 
 from datamart.ahead import Ahead, ahead
 from datamart.errors import DatamartError, TerminalFault, TransientFault
-from datamart.rejects import reasons_text
+from datamart.reasons import Reject, reasons_text
 from datamart.statements import table_names
 from datamart.tables import Table
-from datamart.validation import Reject
 from datamart.warehouse.base import Merged, Numbers, Warehouse
 from datamart.warehouse.binarycopy import encoded
 
