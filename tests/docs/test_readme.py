@@ -19,8 +19,9 @@ from tests.product import Product
 from tests.stack import REPOSITORY, Stack
 
 README = (REPOSITORY / "README.md").read_text()
+OPERATIONS = (REPOSITORY / "docs/operations.md").read_text()
 SAMPLES = sorted((REPOSITORY / "data").glob("*.csv"))
-NOT_HERE = re.compile(r"(git clone .*|make (run|test))\Z")
+NOT_HERE = re.compile(r"(git clone .*|make (run|test|down)|DATAMART_\w+=\S+ make run)\Z")
 FENCE = re.compile(r"^```(?P<language>[^\n]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -38,14 +39,14 @@ class Block:
         return any(NOT_HERE.match(line) for line in self.commands.splitlines())
 
 
-def blocks() -> tuple[list[Block], list[int]]:
+def blocks(text: str) -> tuple[list[Block], list[int]]:
     """Commands, each with the output that directly follows, and the lines of fenced blocks that are neither."""
     found: list[Block] = []
     strange: list[int] = []
     end = 0
-    for fence in FENCE.finditer(README):
-        line = README.count("\n", 0, fence.start()) + 1
-        follows = bool(found) and (not README[end : fence.start()].strip() or found[-1].elsewhere)
+    for fence in FENCE.finditer(text):
+        line = text.count("\n", 0, fence.start()) + 1
+        follows = bool(found) and (not text[end : fence.start()].strip() or found[-1].elsewhere)
         if fence["language"] == "sh":
             found.append(Block(line, fence["body"], None))
         elif fence["language"] == "text" and follows and found[-1].output is None:
@@ -56,8 +57,9 @@ def blocks() -> tuple[list[Block], list[int]]:
     return found, strange
 
 
-BLOCKS, STRANGE = blocks()
+BLOCKS, STRANGE = blocks(README)
 RUN = [block for block in BLOCKS if not block.elsewhere]
+HOW_TO = [block for block in blocks(OPERATIONS)[0] if not block.elsewhere]
 
 
 class Reader:
@@ -140,6 +142,15 @@ def test_commands_run_and_print_what_is_shown(reader: Reader, block: Block) -> N
         assert normal(printed) == normal(block.output)
 
 
+@pytest.mark.parametrize("block", HOW_TO, ids=lambda block: f"operations_line_{block.line}")
+def test_commands_of_operations_run(reader: Reader, block: Block) -> None:
+    reader.types(block.commands)
+
+
+def test_operations_has_commands_to_run() -> None:
+    assert len(HOW_TO) >= 5
+
+
 def test_every_block_is_commands_or_the_output_directly_after_them() -> None:
     assert STRANGE == [], "lines of README.md"
     assert README.count("```") == 2 * (len(BLOCKS) + len([block for block in BLOCKS if block.output is not None]))
@@ -193,7 +204,7 @@ def test_every_variable_of_the_stack_is_named() -> None:
 def test_links_and_pictures_lead_somewhere() -> None:
     targets = re.findall(r"\]\(([^)]+)\)", README)
     assert any(target.endswith(".png") for target in targets)
-    local = [target for target in targets if not target.startswith("https://")]
+    local = [target.split("#")[0] for target in targets if not target.startswith("https://")]
     assert [target for target in local if not (REPOSITORY / target).exists()] == []
 
 
