@@ -28,6 +28,11 @@ class Product:
             cursor.execute(text, values)
             return cursor.fetchall()
 
+    def do(self, text: str) -> None:
+        """A statement without an answer."""
+        with psycopg2.connect(self._warehouse) as connection, connection.cursor() as cursor:
+            cursor.execute(text)
+
     def put(self, prefix: str, name: str, body: bytes) -> None:
         self.s3.put_object(Bucket=self.bucket, Key=f"{prefix}{name}", Body=body)
 
