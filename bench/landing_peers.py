@@ -27,7 +27,7 @@ OPERATOR = "S3ToSqlOperator"
 OPERATOR_DAG = "s3_to_sql_files"
 OPERATOR_SCHEMA = "bench_s3_to_sql"
 OPERATOR_TABLE = f"{OPERATOR_SCHEMA}.hired_employees"
-OPERATOR_LIMIT = 360.0
+OPERATOR_LIMIT = 120.0
 OPERATOR_NOTE = (
     "Airflow's operator as a mapped task for each file, on the same Airflow, from the trigger to the last row seen: "
     "listing, int and strptime, plain INSERT into an equal table; no merge."
