@@ -63,7 +63,7 @@ def historic_load():
         """Batches of files by wave; fails at once, with a sentence, when there is nothing to load."""
         from datamart_airflow.history_tasks import plan_batches
 
-        return plan_batches(params["prefix"], params["tables"])
+        return plan_batches(params["prefix"], params["tables"], params["mode"])
 
     @task
     def batches(planned: list[list[dict]], wave: int) -> list[dict]:

@@ -9,22 +9,25 @@ from typing import Any
 
 from datamart.batches import Batch, batch_of
 from datamart.errors import ConfigurationError
-from datamart.loads import Arrival, Outcome, Verdict
+from datamart.loads import Arrival, Mode, Outcome, Verdict
 from datamart.objects import ObjectStore
 from datamart.routing import table_for
 from datamart.tables import TABLES, Table, load_order, table_named
+
+MAX_BATCHES = 100  # mapped task instances per table; Airflow allows 1024 by default
 
 
 def plan_history(
     store: ObjectStore,
     prefix: str,
     names: Sequence[str],
+    mode: str,
     listed_at: datetime | None = None,
     tables: tuple[Table, ...] = TABLES,
 ) -> list[list[Batch]]:
-    """One batch a table, by wave; referenced tables come in an earlier wave than those that refer to them.
+    """Batches by wave; referenced tables come in an earlier wave than those that refer to them.
 
-    ``listed_at`` is the time by the warehouse's clock: files that missed their turn are ordered by it.
+    ``listed_at`` is the time by the warehouse's clock: with it, the newer of two files wins, whichever is loaded first.
 
     Raises:
         ConfigurationError: a table is unknown, the prefix holds no file, or none for the chosen tables.
@@ -46,9 +49,17 @@ def plan_history(
             "A file's name must start with its table's name and end in .csv."
         )
     return [
-        [batch_of(table.name, by_table[table.name]) for table in wave if table.name in by_table]
+        [batch for table in wave for batch in _batches(table.name, by_table.get(table.name, []), Mode(mode))]
         for wave in load_order(tables)
     ]
+
+
+def _batches(table: str, arrivals: list[Arrival], mode: Mode) -> list[Batch]:
+    """Tasks beside each other, each with files that follow one another; a replacement is one task's."""
+    if not arrivals:
+        return []
+    size = len(arrivals) if mode is Mode.REPLACE else -(-len(arrivals) // MAX_BATCHES)
+    return [batch_of(table, arrivals[start : start + size]) for start in range(0, len(arrivals), size)]
 
 
 def summary(outcome: Outcome) -> dict[str, Any]:

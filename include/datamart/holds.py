@@ -37,15 +37,15 @@ class Holds:
         """Every hold by arrival."""
         return {row[0]: Hold(*row) for row in self.warehouse.query(self.warehouse.sql("read_holds"))}
 
-    def waiting(self) -> set[int]:
-        """Arrivals whose next try is not due yet."""
-        now = self.warehouse.now()
-        return {hold.arrival_id for hold in self.all().values() if hold.next_try_at > now}
+    def waiting(self, at: datetime | None = None) -> set[int]:
+        """Arrivals whose next try is not due (at that time) yet."""
+        at = at or self.warehouse.now()
+        return {hold.arrival_id for hold in self.all().values() if hold.next_try_at > at}
 
-    def put(self, arrival: Arrival, reason: str) -> Hold:
-        """Hold an arrival, twice as long as the time before."""
+    def put(self, arrival: Arrival, reason: str, *, counted: bool = False) -> Hold:
+        """Hold an arrival, twice as long as the time before; ``counted`` tells that this try was counted before."""
         now, before = self.warehouse.now(), self.all().get(arrival.arrival_id)
-        attempts = before.attempts + 1 if before else 1
+        attempts = (before.attempts if before else 0) + (0 if before and counted else 1)
         since = before.since if before else now
         hold = Hold(arrival.arrival_id, arrival.key, attempts, reason[:4096], since, now + self._pause(attempts))
         self.warehouse.execute(self.warehouse.sql("put_hold"), vars(hold))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from datamart.errors import DatamartError, SourceChanged, TransientFault, sentence
 from datamart.fetching import AHEAD, FetchingStore
-from datamart.holds import Holds
+from datamart.holds import Hold, Holds
 from datamart.load import Loader
 from datamart.loads import Arrival, Mode, Outcome, Verdict
 from datamart.objects import ObjectStore, archive_key, quarantine_key
@@ -74,14 +74,14 @@ class Ingest:
         Raises:
             DatamartError: the ledger cannot be reached, so nothing more can be done.
         """
-        waiting = self._holds.waiting() if self.careful else set()
+        waiting = self._held_since(arrivals) if self.careful else set()
         with ThreadPoolExecutor(_MOVERS, "move") as movers, ThreadPoolExecutor(_FETCHERS, "fetch") as fetchers:
             for place, arrival in enumerate(arrivals):
                 store = self.sessions.loader.store
                 if isinstance(store, FetchingStore):
                     store.next_are(arrivals[place : place + AHEAD], fetchers)
                 if arrival.arrival_id in waiting:
-                    yield _held(arrival)
+                    yield self.sessions.loader.answer(arrival) or _held(arrival)
                     continue
                 outcome = self._file(arrival)
                 if outcome.verdict is not Verdict.FAILED:
@@ -93,6 +93,10 @@ class Ingest:
                     self._settle()
                 yield outcome
         self._settle()
+
+    def _held_since(self, arrivals: Sequence[Arrival]) -> set[int]:
+        """What has been put on hold since the batch was planned, due again or not: no other was left out of it."""
+        return self._holds.waiting(arrivals[0].listed_at if arrivals else None)
 
     def _settle(self) -> None:
         """Wait for all moves; what is done and moved is on hold no more."""
@@ -125,13 +129,17 @@ class Ingest:
         self.sessions.loader.fail(arrival, Mode.UPSERT, reason)
         self._holds.put(arrival, reason)
 
+    def _hold(self, arrival: Arrival, reason: str) -> Hold:
+        """What is loaded with care is on hold, and counted, already."""
+        return self._holds.put(arrival, reason, counted=self.careful)
+
     def _fault(self, arrival: Arrival, error: Exception) -> Outcome:
         """Tell log and ledger; the file waits unless it is not there any more."""
         outcome = self.sessions.loader.fail(arrival, Mode.UPSERT, sentence(error))
         if isinstance(error, SourceChanged):
             log.warning("%s", error)
             return replace(outcome, code=GONE)
-        hold = self._holds.put(arrival, sentence(error))
+        hold = self._hold(arrival, sentence(error))
         log.error("%s: %s On hold until %s.", arrival.key, hold.reason, f"{hold.next_try_at:%Y-%m-%d %H:%M:%S}")
         return outcome
 
@@ -142,7 +150,7 @@ class Ingest:
             if isinstance(error, SourceChanged):
                 log.info("%s: a new file has its place; it is loaded next.", arrival.key)
             elif isinstance(error, DatamartError):
-                hold = self._holds.put(arrival, f"It is in the ledger, but could not be moved away. {error}")
+                hold = self._hold(arrival, f"It is in the ledger, but could not be moved away. {error}")
                 log.error("%s: %s Next try at %s.", arrival.key, hold.reason, f"{hold.next_try_at:%Y-%m-%d %H:%M:%S}")
                 yield arrival
             elif error is not None:

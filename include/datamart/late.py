@@ -1,8 +1,9 @@
 """A file that missed its turn: where files that came after it were loaded first, their rows stay.
 
-Files of a table are loaded in the order of their arrival, so the newer one wins. A fault may keep one from its turn;
-others are not held up by it. When it is loaded at last, its rows give way to every row that a newer file has brought
-or found as it was, so the table ends as if each file had been loaded in its turn.
+Files of a table are loaded in the order of their arrival, so the newer one wins. A fault may keep one from its turn,
+and the tasks of a historic load run beside each other; nobody waits for anybody. A file that comes after newer ones of
+its listing - or, when a fault has made it late, of later listings too - gives way: rows that a newer file has brought
+or found as they were stay, so the table ends as if each file had been loaded in its turn.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class LateFiles:
 
         After a newer replacement nothing is left of them; it is the whole table.
         """
-        newer = self.warehouse.newer_loads(table, arrival) if arrival.late else []
+        newer = self.warehouse.newer_loads(table, arrival) if arrival.listed_at else []
         if not newer:
             return 0
         if any(load.mode is Mode.REPLACE for load in newer):

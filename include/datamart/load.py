@@ -82,6 +82,10 @@ class Loader:
                 return replacement_forecast(self.warehouse, staged, self._outcomes_together(staged))
             return self._commit(staged, table, Mode.REPLACE)
 
+    def answer(self, arrival: Arrival) -> Outcome | None:
+        """What the ledger knows of an arrival that needs no judgement (any more)."""
+        return self._before(arrival, table_for(arrival.key, self.tables))[0]
+
     def fail(self, arrival: Arrival, mode: Mode, message: str) -> Outcome:
         """Record that a fault kept the file from being loaded; a later try that succeeds takes the row's place."""
         table = table_for(arrival.key, self.tables)
@@ -378,7 +382,7 @@ def _refused(outcome: Outcome, refusal: FileRejected) -> Outcome:
 
 
 def _left_message(rows: int) -> str:
-    return f"{rows} rows were left as files that came after this one have them: a fault had kept it from its turn."
+    return f"{rows} rows were left as files that came after this one, and were loaded before it, have them."
 
 
 def _copy_message(load_id: int) -> str:

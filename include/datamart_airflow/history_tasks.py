@@ -22,12 +22,12 @@ from datamart_airflow.file_alerts import tell_of_files
 log = logging.getLogger(__name__)
 
 
-def plan_batches(prefix: str, tables: list[str]) -> list[list[Batch]]:
+def plan_batches(prefix: str, tables: list[str], mode: str) -> list[list[Batch]]:
     """Batches by wave; a prefix or parameter that cannot work fails at once, without retries."""
     try:
         with warehouse() as opened:
             listed_at = opened.now()
-        return plan_history(object_store(), prefix, tables, listed_at)
+        return plan_history(object_store(), prefix, tables, mode, listed_at)
     except ConfigurationError as error:
         raise AirflowFailException(str(error)) from None
 

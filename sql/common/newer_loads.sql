@@ -9,8 +9,10 @@ WHERE
     newer.table_name = %(table)s
     AND newer.verdict IN ('loaded', 'duplicate')
     AND newer.listed_at >= %(listed_at)s
+    AND (newer.listed_at > %(listed_at)s OR newer.arrived_at >= %(arrived_at)s)
     AND (
         newer.listed_at > %(listed_at)s
         OR newer.arrived_at > %(arrived_at)s
-        OR (newer.arrived_at = %(arrived_at)s AND newer.source_key COLLATE "C" > %(key)s)
+        OR newer.source_key COLLATE "C" > %(key)s
     )
+    AND newer.listed_at <= %(listed_until)s

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
+import psutil
 import pytest
 
 from tests.product import Product
+from tests.stack import Stack
 
 PATIENCE = 120
 DAG = "ingest_landing"
@@ -64,12 +68,25 @@ class Landing:
         found: list[dict[str, object]] = self.product.api.get(f"/dags/{DAG}/dagRuns", limit=100, **query)["dag_runs"]
         return found
 
-    def state_of(self, key: str) -> str:
-        """How the run ended that gave a file its verdict."""
+    def run_of(self, key: str) -> str:
+        """The path of the run that gave a file its verdict."""
         ((run_id,),) = self.product.sql("SELECT run_id FROM ops.loads WHERE source_key = %s", key)
-        path = f"/dags/{DAG}/dagRuns/{quote(run_id)}"
+        return f"/dags/{DAG}/dagRuns/{quote(run_id)}"
+
+    def state_of(self, key: str) -> str:
+        """How that run ended."""
+        path = self.run_of(key)
         until(lambda: self.product.api.get(path)["state"] in ("success", "failed"), "the end of the run")
         return str(self.product.api.get(path)["state"])
+
+    def load_task(self, key: str) -> dict[str, Any]:
+        """The task of that run that loaded it; a test's files are of one table."""
+        (task,) = self.product.api.get(f"{self.run_of(key)}/taskInstances/load/listMapped")["task_instances"]
+        return dict(task)
+
+    def gate_says(self, key: str) -> str:
+        """What a person reads in the log of that run's last task."""
+        return json.dumps(self.product.api.get(f"{self.run_of(key)}/taskInstances/gate/logs/1", full_content="true"))
 
 
 @pytest.fixture
@@ -112,6 +129,8 @@ def test_a_refused_file_is_set_aside_and_a_good_one_loaded(landing: Landing, pro
     told = json.loads(product.s3.get_object(Bucket=product.bucket, Key=note)["Body"].read())
     assert (told["code"], told["rows_rejected"]) == ("all_rows_bad", 1)
     assert landing.state_of(bad) == "failed"
+    assert f"{bad}: rejected. " in landing.gate_says(bad)
+    assert good not in landing.gate_says(bad)
     assert balanced(product)
 
 
@@ -151,12 +170,16 @@ def test_what_the_warehouse_refuses_is_on_hold_and_the_dag_goes_on_without_spinn
 def test_12_files_that_came_while_it_was_paused_are_loaded_afterwards(landing: Landing, product: Product) -> None:
     product.api.patch(f"/dags/{DAG}", {"is_paused": True})
     try:
+        hire = landing.drop("hired_employees:early.csv", b"740,Ada,2018-03-04T05:06:07Z,740,740\n")
         key = landing.drop("jobs:early.csv", b"740,Early\n")
+        department = landing.drop("departments:early.csv", b"740,Early\n")
         time.sleep(8)
-        assert landing.verdicts(key) == []
+        assert landing.verdicts(hire, key, department) == []
     finally:
         product.api.patch(f"/dags/{DAG}", {"is_paused": False})
-    assert landing.answered(key) == ["loaded"]
+    assert landing.answered(hire, key, department) == ["loaded"] * 3
+    # 21: what the hire refers to was loaded before it, although it came after.
+    assert product.sql("SELECT warnings FROM ops.loads WHERE source_key = %s", hire) == [("{}",)]
 
 
 def test_28_a_cleared_task_of_a_finished_run_changes_nothing(landing: Landing, product: Product) -> None:
@@ -176,7 +199,7 @@ def test_28_a_cleared_task_of_a_finished_run_changes_nothing(landing: Landing, p
 
 
 def test_29_landing_and_historic_load_of_one_table_at_once(landing: Landing, product: Product) -> None:
-    names = range(40)
+    names = range(15)
     for n in names:
         product.put(f"both-{landing.mark}/", f"jobs_{landing.mark}_{n}.csv", b"%d,History\n" % (1000 + n) * 1)
     answer: list[str] = []
@@ -187,7 +210,7 @@ def test_29_landing_and_historic_load_of_one_table_at_once(landing: Landing, pro
     history.join()
     assert answer == ["success"]
     rows = product.sql("SELECT id, job FROM jobs WHERE id BETWEEN 1000 AND 2999 ORDER BY id")
-    assert [key for key, _ in rows] == [*range(1000, 1040), *range(2000, 2040)]
+    assert [key for key, _ in rows] == [*range(1000, 1015), *range(2000, 2015)]
     assert {job for key, job in rows if key >= 2000} == {"Landed"}
     ((live, counted),) = product.sql(
         "SELECT (SELECT count(*) FROM jobs), sum(rows_inserted) - sum(rows_removed) FROM ops.loads"
@@ -203,3 +226,34 @@ def test_hundreds_of_small_files_at_once(landing: Landing, product: Product) -> 
     assert landing.answered(*keys) == ["loaded"] * 300
     assert product.sql("SELECT count(*), count(DISTINCT id) FROM jobs WHERE id BETWEEN 5000 AND 5299") == [(300, 300)]
     assert len(landing.places("archive/")) == 300
+
+
+def process_of(stack: Stack, task_instance: str) -> psutil.Process:
+    """The process that runs the code of a task: its title tells the id."""
+    assert stack.process is not None
+    for process in psutil.Process(stack.process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if " ".join(process.cmdline()).strip() == f"airflow worker -- {task_instance}":
+                return process
+    raise LookupError(f"no process of task {task_instance}")
+
+
+def test_24_a_task_that_is_killed_in_the_middle_of_its_batch_is_finished_by_its_retry(
+    landing: Landing, product: Product, stack: Stack
+) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        keys = list(pool.map(lambda n: landing.drop(f"jobs:{n:03}.csv", b"%d,Killed\n" % (6000 + n)), range(100)))
+    until(lambda: len(landing.verdicts(*keys)) > 10, "some of the verdicts")
+    ((first,),) = product.sql(
+        "SELECT source_key FROM ops.loads WHERE source_key = ANY(%s) ORDER BY commit_seq DESC LIMIT 1", keys
+    )
+    task = landing.load_task(first)
+    process_of(stack, task["id"]).kill()
+    assert len(landing.verdicts(*keys)) < len(keys), "it was done before it was killed"
+    assert landing.answered(*keys) == ["loaded"] * len(keys)
+    assert landing.state_of(first) == "success"
+    assert landing.load_task(first)["try_number"] == 2
+    assert product.sql("SELECT count(*), count(DISTINCT id) FROM jobs WHERE id BETWEEN 6000 AND 6099") == [(100, 100)]
+    assert len(landing.places("archive/")) == len(keys)
+    assert product.sql("SELECT source_key FROM ops.holds WHERE source_key = ANY(%s)", keys) == []
+    assert balanced(product)

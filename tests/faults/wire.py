@@ -45,6 +45,9 @@ class Connection:
     """The client's end was reset."""
 
     def __post_init__(self) -> None:
+        for end in (self.client, self.server):
+            # Messages are passed on one by one: each would wait for the acknowledgement of the one before.
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.flowing.set()
         self.client_port: int = self.client.getpeername()[1]
         self.server_port: int = self.server.getsockname()[1]

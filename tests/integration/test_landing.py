@@ -91,6 +91,14 @@ def test_2_an_older_plan_that_is_worked_off_later_changes_nothing(zone: Zone) ->
     assert zone.world.rows("jobs") == upserted("jobs", X, Y)
 
 
+def test_2_a_batch_that_is_worked_off_backwards_leaves_what_its_order_would(zone: Zone) -> None:
+    for at, body in enumerate((X, Y, X, b"1,last\n4,last\n")):
+        zone.drop(f"jobs_{at}.csv", body, at=at)
+    (batch,) = zone.plan()
+    zone.ingest(batch | {"files": batch["files"][::-1]})
+    assert zone.world.rows("jobs") == upserted("jobs", X, Y, X, b"1,last\n4,last\n")
+
+
 def test_3_what_a_listing_misses_the_next_one_finds(zone: Zone) -> None:
     zone.drop("jobs_1.csv", X, at=1)
     batches = zone.plan()

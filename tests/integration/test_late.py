@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from datamart.batches import Batch, arrivals_of
 from datamart.history import plan_history
 from datamart.loads import Arrival, Mode, Outcome, Verdict
-from datamart.objects import clean_key
+from datamart.objects import archive_key, clean_key
 from tests.integration.landing_sound import (
     assert_each_file_once,
     assert_landed,
@@ -22,6 +22,7 @@ from tests.integration.landing_sound import (
 )
 from tests.integration.landing_zone import ALWAYS, EXPIRED, FORBIDDEN, Answer, Zone, on_requests
 from tests.integration.sound import assert_sound
+from tests.integration.world import upserted
 
 
 class Killed(BaseException):
@@ -104,21 +105,26 @@ def kill(key: str) -> Answer:
     raise Killed(key)
 
 
+rows = st.dictionaries(st.integers(1, 4), st.sampled_from("ab"), max_size=3).map(lambda found: tuple(found.items()))
+
+
 def histories() -> st.SearchStrategy[list[Look]]:
     """A few looks at a few files with few ids and values, so that files meet and bytes repeat."""
-    rows = st.dictionaries(st.integers(1, 4), st.sampled_from("ab"), max_size=3).map(lambda all: tuple(all.items()))
     fates = st.lists(st.sampled_from(("refused", "expired", "killed")), max_size=2).map(tuple)
     files = st.builds(File, rows, st.integers(0, 9), st.integers(0, 2), fates, st.booleans())
     looks = st.builds(Look, st.lists(files, min_size=1, max_size=3).map(tuple), st.booleans())
     return st.lists(looks, min_size=1, max_size=3)
 
 
-@settings(
+EXAMPLES = settings(
     max_examples=60,
     deadline=None,
     phases=(Phase.explicit, Phase.generate),  # a history that fails is short enough to be read as it is
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
+
+
+@EXAMPLES
 @given(histories())
 def test_whatever_fails_the_table_is_as_if_each_file_had_had_its_turn(spoiled_zone: Zone, history: list[Look]) -> None:
     spoiled_zone.clear()
@@ -252,7 +258,7 @@ def historic(zone: Zone, *bodies: bytes, table: str = "jobs") -> list[Arrival]:
     """Files of a historic load that is planned now."""
     for number, body in enumerate(bodies):
         zone.store.write(f"historic/{table}_{number}.csv", body)
-    waves = plan_history(zone.store, "historic/", [table], zone.world.warehouse.now())
+    waves = plan_history(zone.store, "historic/", [table], "upsert", zone.world.warehouse.now())
     return [arrival for wave in waves for batch in wave for arrival in arrivals_of(batch)]
 
 
@@ -407,3 +413,91 @@ def test_what_was_loaded_before_a_process_ended_is_said_to_be_loaded(zone: Zone)
     assert set(zone.held()) == {"jobs_1.csv"}
     zone.make_due()
     zone.look()
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2), (1, 2, 0), (2, 0, 1)])
+def test_tasks_beside_each_other_leave_what_one_after_another_would(
+    spoiled_zone: Zone, order: tuple[int, int, int]
+) -> None:
+    """The tasks of a historic load wait for nobody; the middle file finds its rows as they are."""
+    zone = spoiled_zone
+    zone.world.load("jobs_before.csv", b"1,first\n2,first\n")
+    files = historic(zone, b"1,a\n2,a\n3,a\n", b"1,first\n3,b\n", b"2,c\n4,c\n")
+    for number in order:
+        zone.world.judge(files[number])
+    assert zone.world.rows("jobs") == [(1, "first"), (2, "c"), (3, "b"), (4, "c")]
+    assert_sound(zone.world)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A file of a historic load: when its task comes to it, and whether that fails, to be tried again later."""
+
+    rows: tuple[tuple[int, str], ...]
+    first: int
+    fails: bool
+    again: int
+
+
+@settings(EXAMPLES, max_examples=30)
+@given(
+    st.lists(st.builds(Beside, rows, st.integers(0, 99), st.booleans(), st.integers(0, 99)), min_size=1, max_size=5),
+    rows,
+)
+def test_tasks_beside_each_other_fail_and_are_tried_again_while_files_land(
+    spoiled_zone: Zone, plan: list[Beside], landed: tuple[tuple[int, str], ...]
+) -> None:
+    zone = spoiled_zone
+    zone.clear()
+    bodies = [File(one.rows).body for one in plan]
+    tasks = list(zip(plan, historic(zone, *bodies), strict=True))
+    for one, arrival in sorted(tasks, key=lambda task: task[0].first):
+        if one.fails:
+            zone.world.loader().fail(arrival, Mode.UPSERT, "a fault")
+        else:
+            zone.world.judge(arrival)
+    zone.drop("jobs.csv", File(landed).body, at=-1000)
+    zone.look()
+    for one, arrival in sorted(tasks, key=lambda task: task[0].again):
+        if one.fails:
+            zone.world.judge(arrival)
+    assert zone.world.rows("jobs") == upserted("jobs", *bodies, File(landed).body)
+    assert_sound(zone.world)
+
+
+def test_a_careful_try_that_fails_is_one_try(spoiled_zone: Zone) -> None:
+    zone = spoiled_zone
+    killer = zone.drop("jobs_0.csv", b"1,a\n", at=0)
+    late = zone.drop("jobs_1.csv", b"2,a\n", at=1)
+    (batch,) = zone.plan()
+    tried(zone, batch, 1, killer)
+    with on_requests(zone.store, "GetObject", {late.key}, FORBIDDEN, ALWAYS):
+        tried(zone, batch, 2)
+    assert zone.held() == {"jobs_1.csv": 1}
+
+
+def test_what_was_loaded_and_could_not_be_moved_before_a_process_ended_is_said_to_be_loaded(spoiled_zone: Zone) -> None:
+    zone = spoiled_zone
+    stuck = zone.drop("jobs_0.csv", b"1,a\n", at=0)
+    killer = zone.drop("jobs_1.csv", b"2,a\n", at=1)
+    (batch,) = zone.plan()
+    target = archive_key("jobs", stuck, stuck.arrival_id)
+    with on_requests(zone.store, "CopyObject", {target}, FORBIDDEN, ALWAYS):
+        assert [tried(zone, batch, attempt, killer) for attempt in (1, 2)] == [{}, {}]
+        third = tried(zone, batch, 3, killer)
+    assert {name: outcome.verdict for name, outcome in third.items()} == {
+        "jobs_0.csv": Verdict.LOADED, "jobs_1.csv": Verdict.FAILED
+    }  # fmt: skip
+
+
+def test_a_file_that_ends_its_process_is_passed_over_however_short_a_hold_is(spoiled_zone: Zone) -> None:
+    """A hold may be set shorter than Airflow waits between two tries."""
+    zone = spoiled_zone
+    killer = zone.drop("jobs_0.csv", b"1,a\n", at=0)
+    zone.drop("jobs_1.csv", b"2,a\n", at=1)
+    (batch,) = zone.plan()
+    last: dict[str, Outcome] = {}
+    for attempt in (1, 2, 3, 4):
+        last = tried(zone, batch, attempt, killer)
+        zone.world.sql("UPDATE ops.holds SET next_try_at = now()")
+    assert last, "four tries, and not one has come past the first file"

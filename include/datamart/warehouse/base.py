@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -156,8 +156,13 @@ class Warehouse(ABC):
         return listed_at
 
     def newer_loads(self, table: Table, arrival: Arrival) -> list[NewerLoad]:
-        """Loads of the files whose turn came after that of ``arrival``."""
-        place = {"listed_at": arrival.listed_at, "arrived_at": arrival.last_modified, "key": arrival.key}
+        """Loads of the files whose turn came after that of ``arrival``; of its own listing, if it is not late."""
+        place = {
+            "listed_at": arrival.listed_at,
+            "listed_until": _END if arrival.late else arrival.listed_at,
+            "arrived_at": arrival.last_modified,
+            "key": arrival.key,
+        }
         found = self.query(self.sql("newer_loads"), {"table": table.name, **place})
         return [NewerLoad(int(load_id), int(parts), Mode(mode)) for load_id, parts, mode in found]
 
@@ -313,6 +318,7 @@ class Warehouse(ABC):
 
 
 Times = tuple[datetime, datetime]
+_END = datetime.max.replace(tzinfo=UTC)
 
 
 def _outcome(row: tuple[Any, ...]) -> Outcome:
