@@ -35,6 +35,8 @@ def servers(settings: Settings, inner: dict[str, int], s3_config: str, sockets: 
         "S3_DIR": str(settings.s3_dir),
         "S3_CONFIG": s3_config,
         "SOCKET_DIR": str(sockets),
+        # A bucket takes so many volumes of 1 GiB at its first object: with 7, the first takes all of a small disk.
+        "WEED_MASTER_VOLUME_GROWTH_COPY_1": "3",
         **{name: str(port) for name, port in inner.items()},
     }
 

@@ -69,9 +69,9 @@ class Run:
                 raise
             return {}
 
-    def failed_once(self, place: int) -> bool:
-        """The first try of a load task has failed."""
-        task = self.task(place)
+    def failed_once(self, place: int, task_id: str = LOAD_TASK) -> bool:
+        """The first try of a task has failed."""
+        task = self.task(place, task_id)
         return bool(task) and (task["state"] == "up_for_retry" or task["try_number"] > 1)
 
     def tries(self, place: int = 0, task_id: str = LOAD_TASK) -> dict[int, str]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from uuid import uuid4
 
 import pytest
 
@@ -16,6 +15,7 @@ from datamart.landing import PREFIX, plan_landing
 from datamart.objects import ObjectStore, archive_key, quarantine_key
 from datamart.settings import load_settings
 from datamart.warehouse.postgres import PostgresWarehouse
+from tests.bucket import own_bucket
 from tests.faults import boundaries
 from tests.faults.admin import Admin
 from tests.faults.detour import HOST
@@ -54,10 +54,10 @@ class Scenario:
 def mart(warehouse_and_s3: Stack) -> Iterator[Mart]:
     """A fresh warehouse and bucket where no Airflow takes what lands."""
     found = Mart.of(warehouse_and_s3)
-    store = ObjectStore(found.store.client, f"killed-{uuid4().hex}")
-    store.client.create_bucket(Bucket=store.bucket)
-    with Admin.of(warehouse_and_s3).database(replace(found, store=store)) as fresh:
-        yield fresh
+    with own_bucket(found.store.client, "killed") as bucket:
+        store = ObjectStore(found.store.client, bucket)
+        with Admin.of(warehouse_and_s3).database(replace(found, store=store)) as fresh:
+            yield fresh
 
 
 @pytest.fixture(scope="module")

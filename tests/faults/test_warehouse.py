@@ -72,11 +72,25 @@ def test_without_its_rejected_rows_nothing_of_a_file_is_committed(campaign: Camp
     assert_sound(mart, sent)
 
 
+def test_no_session_is_left_for_the_plan_and_its_retry_finds_one(
+    mart: Mart, airflow: Airflow, admin: Admin, prefix: str
+) -> None:
+    folder = f"{prefix}plan/"
+    sent = send(mart, folder, "plan")["plan"]
+    with admin.owner_setting("CONNECTION LIMIT 0", "CONNECTION LIMIT -1"):
+        run = airflow.trigger(folder)
+        until("a plan without a session fails", lambda: run.failed_once(-1, "plan"))
+    assert run.ended() == "success"
+    assert_told(run.log(-1, task_id="plan"), "too many connections")
+    assert_sound(mart, sent)
+
+
 def test_no_session_is_left_and_the_retry_finds_one(mart: Mart, airflow: Airflow, admin: Admin, prefix: str) -> None:
     folder = f"{prefix}limit/"
     sent = send(mart, folder, "limit")["limit"]
+    run = airflow.trigger(folder)
+    until("the files are planned", lambda: run.task(-1, "plan").get("state") == "success")
     with admin.owner_setting("CONNECTION LIMIT 0", "CONNECTION LIMIT -1"):
-        run = airflow.trigger(folder)
         until("a try without a session fails", lambda: run.failed_once(sent.place))
     assert run.ended() == "success"
     assert_told(run.log(sent.place), "too many connections")

@@ -15,6 +15,7 @@ import pytest
 from datamart.migrations import migrate
 from datamart.objects import ObjectStore
 from datamart.warehouse.postgres import PostgresWarehouse
+from tests.bucket import own_bucket
 from tests.integration.landing_sound import assert_landed
 from tests.integration.landing_zone import Dated, Zone
 from tests.integration.sound import assert_converged, assert_sound
@@ -73,11 +74,11 @@ def world(spoiled: World) -> Iterator[World]:
 
 
 @pytest.fixture(scope="module")
-def landing_store(warehouse_and_s3: Stack) -> Dated:
+def landing_store(warehouse_and_s3: Stack) -> Iterator[Dated]:
     """A bucket for the module: what others left in their landing folder is not to be found."""
-    store = Dated(warehouse_and_s3.s3, f"landing-{uuid4().hex}")
-    store.client.create_bucket(Bucket=store.bucket)
-    return store
+    client = warehouse_and_s3.s3
+    with own_bucket(client, "landing") as bucket:
+        yield Dated(client, bucket)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
 
 import boto3
 import psycopg2
@@ -24,6 +23,7 @@ from datamart.objects import ObjectStore
 from datamart.settings import load_settings
 from datamart.warehouse.base import Warehouse
 from datamart.warehouse.postgres import PostgresWarehouse
+from tests.bucket import own_bucket
 from tests.integration.world import World
 
 Opens = Callable[[], AbstractContextManager[Warehouse]]
@@ -35,12 +35,8 @@ BACKUP = AirflowState(dags=frozenset({"backup", "ingest_landing"}))
 @pytest.fixture
 def there(spoiled: World) -> Iterator[World]:
     """An empty warehouse and a bucket of its own: what other tests left in the landing folder is not to be found."""
-    bucket = f"health-{uuid4().hex}"
-    spoiled.store.client.create_bucket(Bucket=bucket)
-    yield World(spoiled.database, ObjectStore(spoiled.store.client, bucket), "landing/", spoiled.warehouse)
-    store = ObjectStore(spoiled.store.client, bucket)
-    store.remove(one.key for one in store.walk(""))
-    store.client.delete_bucket(Bucket=bucket)
+    with own_bucket(spoiled.store.client, "health") as bucket:
+        yield World(spoiled.database, ObjectStore(spoiled.store.client, bucket), "landing/", spoiled.warehouse)
 
 
 def check(

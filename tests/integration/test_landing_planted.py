@@ -101,7 +101,7 @@ PLANTED: dict[str, tuple[Plant, Check, str]] = {
     "a file is deleted, not moved": (patched(ObjectStore, "move", delete_only), assert_each_file_once, "in 0 places"),
     "a file is copied, not moved": (patched(ObjectStore, "move", copy_only), assert_each_file_once, "in 2 places"),
     "another file is archived": (patched(ObjectStore, "move", wrong_bytes), assert_each_file_once, "has other bytes"),
-    "a loaded file is left lying": (patched(ingest, "_move", nothing), assert_holds, "still lying there .*jobs_0"),
+    "a loaded file is left lying": (patched(ingest, "move_away", nothing), assert_holds, "still lying there .*jobs_0"),
     "a hold is not released": (patched(Holds, "release", nothing), assert_holds, "on hold are .*jobs_1"),
     "the last comes first": (last_first, assert_order, "jobs holds"),
     "a late file does not give way": (patched(LateFiles, "give_way", always_zero), assert_order, "jobs holds"),
@@ -127,8 +127,8 @@ def test_a_planted_defect_is_seen(spoiled_zone: Zone, monkeypatch: pytest.Monkey
         check(spoiled_zone)
 
 
-def at_once_again(right: Any, self: Holds, *args: Any) -> Any:
-    hold = right(self, *args)
+def at_once_again(right: Any, self: Holds, *args: Any, **also: Any) -> Any:
+    hold = right(self, *args, **also)
     self.release([hold.arrival_id])
     return hold
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from uuid import uuid4
+from collections.abc import Iterator
 
 import pytest
 from airflow.triggers.base import TaskSkippedEvent, TriggerEvent
@@ -14,24 +14,24 @@ from datamart.landing import PREFIX
 from datamart.objects import ObjectStore
 from datamart.settings import load_settings
 from datamart_airflow.landing_sensor import LandingTrigger
+from tests.bucket import own_bucket
 from tests.integration.world import World
 from tests.stack import Stack
 
 
 @pytest.fixture
-def folder(world: World, warehouse_and_s3: Stack, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+def folder(world: World, warehouse_and_s3: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
     """A bucket of its own, which the trigger's connections and settings name."""
     env = warehouse_and_s3.env
-    bucket = f"sensor-{uuid4().hex}"
-    world.store.client.create_bucket(Bucket=bucket)
     aws = {
         "conn_type": "aws", "login": env["AWS_ACCESS_KEY_ID"], "password": env["AWS_SECRET_ACCESS_KEY"],
         "extra": {"endpoint_url": env["S3_ENDPOINT_URL"], "region_name": env["AWS_DEFAULT_REGION"]},
     }  # fmt: skip
-    monkeypatch.setenv("DATAMART_DATA_BUCKET", bucket)
     monkeypatch.setenv("AIRFLOW_CONN_OBJECT_STORE", json.dumps(aws))
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", world.database.dsn)
-    return ObjectStore(world.store.client, bucket)
+    with own_bucket(world.store.client, "sensor") as bucket:
+        monkeypatch.setenv("DATAMART_DATA_BUCKET", bucket)
+        yield ObjectStore(world.store.client, bucket)
 
 
 def event(wait: float = 1.5, poll: float = 0.1) -> TriggerEvent:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import astuple, replace
@@ -21,6 +21,7 @@ from datamart.objects import ObjectStore, clean_key, quarantine_key, rejected_ke
 from datamart.retention import ORPHAN_AGE, SLACK, Removed, Retention
 from datamart.settings import load_settings
 from datamart.warehouse.postgres import PostgresWarehouse
+from tests.bucket import own_bucket
 from tests.integration.world import Database, World
 from tests.stack import Stack
 
@@ -39,11 +40,11 @@ KINDS: dict[str, Callable[[Retention], Removed]] = {
 
 
 @pytest.fixture(scope="module")
-def bucket(warehouse_and_s3: Stack) -> ObjectStore:
+def bucket(warehouse_and_s3: Stack) -> Iterator[ObjectStore]:
     """A bucket for this module: retention looks at everything that lies there."""
-    store = ObjectStore(warehouse_and_s3.s3, "retention")
-    store.client.create_bucket(Bucket=store.bucket)
-    return store
+    client = warehouse_and_s3.s3
+    with own_bucket(client, "retention") as name:
+        yield ObjectStore(client, name)
 
 
 @pytest.fixture
