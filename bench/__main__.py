@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
-from bench import OUT, again, landing, load, machine, peers, readers, report, upsert, validate
+from bench import OUT, again, landing, load, machine, peers, readers, report, rest, upsert, validate
 from bench.measure import Result
 from bench.options import Bench, prepared
 
@@ -20,8 +20,9 @@ BENCHMARKS: dict[str, Callable[[Bench], Result]] = {
     "validate": validate.run,
     "peers": peers.run,
     "landing": landing.run,
+    "rest": rest.run,
 }
-WITH_AIRFLOW = {"landing"}
+WITH_AIRFLOW = {"landing", "rest"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -37,6 +37,7 @@ MORE = 10
 """How many times as many files show whether one costs the same when there are many."""
 THREADS = 8
 SINGLE_EVERY, EVERY = 0.01, 0.1
+FILES_A_LOOK = 5_000
 PAUSE = (3.0, 8.0)
 LIMIT, LIMIT_A_FILE = 120.0, 1.0
 SINGLE_GOAL, FILES_GOAL, PEERS_GOAL = 5.0, 60.0, 3.0
@@ -160,7 +161,9 @@ def many(field: Field, drop: Drop) -> Run:
     time.sleep(PAUSE[0])
     before = Spent.until_now(servers)
     with Watch(servers.read_dsn, loading.TABLE) as watch, Sending(servers, drop, FOLDER, THREADS) as sending:
-        seen = watch.until(drop.last_ids, EVERY, LIMIT + LIMIT_A_FILE * len(drop.bodies))
+        # Looking at many files often would take the time of loading them.
+        every = max(EVERY, len(drop.bodies) / FILES_A_LOOK)
+        seen = watch.until(drop.last_ids, every, LIMIT + LIMIT_A_FILE * len(drop.bodies))
         sent = sending.sent()
     spent = Spent.until_now(servers).since(before)
     verify(field, drop, seen)
@@ -249,12 +252,13 @@ def goals(result: Result, one: Result, more: Result) -> list[Goal]:
     more_seconds = more.runs[OURS][-1].seconds
     files = result.rows // FILE_ROWS
     spread = f"{median(singles):.2f} s ({min(singles):.2f} - {max(singles):.2f})"
-    no_failure = f"none; {more_seconds:.0f} s, {more_seconds / MORE / seconds:.2f} x as long for each"
+    each_of_more = more_seconds / MORE / seconds
     found = [
         Goal("one file, PUT to rows seen", f"{SINGLE_GOAL:.0f} s", spread, median(singles) <= SINGLE_GOAL),
         Goal(f"{files:,} files", f"{FILES_GOAL:.0f} s", f"{seconds:.1f} s", seconds <= FILES_GOAL),
         # Any failure would have ended the benchmark: see ``verify``.
-        Goal(f"{files * MORE:,} files", "no failure", no_failure, met=True),
+        Goal(f"{files * MORE:,} files", "no failure", f"none; {more_seconds:.0f} s", met=True),
+        Goal(f"{files * MORE:,} files, time for each", "1.00 x", f"{each_of_more:.2f} x", each_of_more <= 1),
     ]
     for peer in result.contenders[1:]:
         ratio = median(result.ratios(peer.name))

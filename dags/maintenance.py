@@ -6,6 +6,7 @@ Every night, as long as the settings say (`DATAMART_..._KEEP_DAYS`; an empty one
 - **expire_clean** removes clean parquet that no backup needs, and what tries that did not end have left;
 - **expire_rejects** removes rejected rows, which hold personal data, from `rejected/` and `ops.rejected_rows`;
 - **expire_quarantine** removes refused files and the notes beside them;
+- **expire_uploads** removes uploads that a fault kept from being loaded, and answers of dry runs;
 - **forget_holds** ends holds of files that are not in the landing folder any more;
 - **clean_metadata** removes old runs from Airflow's database, where the connection `airflow_metadata` is defined;
 - **clean_task_logs** removes old log files of tasks on the machine it runs on.
@@ -64,7 +65,7 @@ def maintenance():
 
         return maintenance_tasks.clean_task_logs(params["dry_run"])
 
-    for kind in ("clean", "rejects", "quarantine"):
+    for kind in ("clean", "rejects", "quarantine", "uploads"):
         expire.override(task_id=f"expire_{kind}")(kind)
     expire.override(task_id="forget_holds")("holds")
     clean_metadata()

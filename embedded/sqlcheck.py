@@ -24,6 +24,7 @@ def rendered(text: str) -> str:
 
     names = table_names(table_named("hired_employees"), "staging_1")
     names |= {"newer": "newer_1", "table_name": "hired_employees", "column_name": "job_id"}
+    names |= {"source": "public.hires", "conditions": "1 = 1"}
     names |= {"referenced": "public.jobs", "referenced_key": '"id"'}
     if "({values})" in text:
         names |= {"columns": "load_id", "values": "%(load_id)s"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -32,6 +34,24 @@ class Product:
         """A statement without an answer."""
         with psycopg2.connect(self._warehouse) as connection, connection.cursor() as cursor:
             cursor.execute(text)
+
+    @contextmanager
+    def session(self) -> Iterator[Any]:
+        """A session of its own, whose transaction stays open."""
+        with closing(psycopg2.connect(self._warehouse)) as connection:
+            yield connection
+
+    def known(self, dag_id: str, seconds: float = 120) -> None:
+        """Wait until Airflow knows a Dag."""
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                self.api.get(f"/dags/{dag_id}")
+                return
+            except ApiError as error:
+                if error.status != 404 or time.monotonic() > end:
+                    raise
+                time.sleep(0.5)
 
     def put(self, prefix: str, name: str, body: bytes) -> None:
         self.s3.put_object(Bucket=self.bucket, Key=f"{prefix}{name}", Body=body)

@@ -85,7 +85,7 @@ class Ingest:
                     continue
                 outcome = self._file(arrival)
                 if outcome.verdict is not Verdict.FAILED:
-                    moving = movers.submit(_move, store, arrival, outcome)
+                    moving = movers.submit(move_away, store, arrival, outcome)
                     self._moves.append((arrival, moving))
                 if outcome.verdict is not Verdict.FAILED or outcome.code == GONE:
                     self._done.add(arrival.arrival_id)
@@ -157,7 +157,8 @@ class Ingest:
                 raise error
 
 
-def _move(store: ObjectStore, arrival: Arrival, outcome: Outcome) -> None:
+def move_away(store: ObjectStore, arrival: Arrival, outcome: Outcome) -> None:
+    """Move a file that came to a verdict: to the archive, or to the quarantine with a note beside it."""
     if outcome.verdict is Verdict.REJECTED or outcome.table is None:
         _quarantine(store, arrival, outcome)
     else:

@@ -36,7 +36,9 @@ def refresh(warehouse: Warehouse, run: Mapping[str, str] | None = None) -> dict[
         for insight in INSIGHTS:
             started = time.monotonic()
             warehouse.execute(f"DELETE FROM public.{insight.name}")  # noqa: S608
-            rows[insight.name] = warehouse.execute(warehouse.sql(insight.name))
+            columns = ", ".join(("year", *insight.keys))
+            computed = warehouse.sql(insight.name)
+            rows[insight.name] = warehouse.execute(f"INSERT INTO public.{insight.name} ({columns}) {computed}")
             warehouse.execute(
                 warehouse.sql("insert_insight_refresh"),
                 {
@@ -52,14 +54,47 @@ def refresh(warehouse: Warehouse, run: Mapping[str, str] | None = None) -> dict[
     return rows
 
 
-def read(warehouse: Warehouse, name: str, year: int = 2021, limit: int = 100) -> list[dict[str, Any]]:
-    """Records of one insight for one year, in its order, at most ``limit``.
+def insight_named(name: str) -> Insight:
+    """The insight of that name, in any case.
 
     Raises:
-        ConfigurationError: there is no such insight.
+        ConfigurationError: there is none; the message lists those there are.
     """
     for insight in INSIGHTS:
-        if insight.name == name:
-            found = warehouse.query(warehouse.sql(f"read_{name}"), {"year": year, "limit": limit})
-            return [dict(zip(insight.keys, row, strict=True)) for row in found]
-    raise ConfigurationError(f"There is no insight '{name}'. Choose one of: {', '.join(i.name for i in INSIGHTS)}.")
+        if insight.name == name.lower():
+            return insight
+    known = ", ".join(insight.name.upper() for insight in INSIGHTS)
+    raise ConfigurationError(f"There is no insight '{name}'. Choose one of: {known}.")
+
+
+def read(
+    warehouse: Warehouse, insight: Insight, year: int = 2021, limit: int = 100, *, fresh: bool = False
+) -> list[dict[str, Any]]:
+    """Records of one insight for one year, in its order, at most ``limit``; ``fresh`` computes them from the tables."""
+    source = f"({warehouse.sql(insight.name)}) AS computed" if fresh else f"public.{insight.name}"
+    found = warehouse.query(warehouse.sql(f"read_{insight.name}", source=source), {"year": year, "limit": limit})
+    return [dict(zip(insight.keys, row, strict=True)) for row in found]
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """Up to which moment and which commit of each table an insight is complete; behind, when tables changed since."""
+
+    refreshed_at: datetime | None
+    complete_up_to: dict[str, int]
+    behind: bool
+
+
+def freshness(warehouse: Warehouse, insight: Insight) -> Freshness:
+    """How fresh an insight's table is."""
+    newest = warehouse.query(warehouse.sql("newest_insight_refresh"), {"insight": insight.name})
+    complete = json.loads(newest[0][0]) if newest else {}
+    changed = warehouse.query("SELECT table_name, changed_seq FROM ops.tables")
+    behind = any(number > complete.get(table, 0) for table, number in changed)
+    return Freshness(newest[0][1] if newest else None, complete, behind)
+
+
+def now_fresh(warehouse: Warehouse) -> Freshness:
+    """What an insight that is computed now is complete up to."""
+    found = warehouse.query("SELECT table_name, commit_seq FROM ops.tables ORDER BY table_name")
+    return Freshness(warehouse.now(), {table: int(number) for table, number in found}, behind=False)

@@ -6,7 +6,7 @@ id comes from the arrival, so another try finds what was done.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -44,8 +44,19 @@ class Loader:
     """A file at least this large is copied straight into an empty table, holding the table's lock meanwhile."""
     _keys: dict[str, tuple[int, npt.NDArray[np.int64]]] = field(default_factory=dict, init=False, repr=False)
 
-    def load(self, arrival: Arrival, *, dry_run: bool = False) -> Outcome:
-        """Upsert one file; answers from the ledger when this very arrival was loaded before."""
+    def load(
+        self,
+        arrival: Arrival,
+        *,
+        dry_run: bool = False,
+        repairs: int | None = None,
+        show: Callable[[Staged], None] | None = None,
+    ) -> Outcome:
+        """Upsert one file; answers from the ledger when this very arrival was loaded before.
+
+        ``repairs`` is the load whose rejected rows it brings again, where the file does not say so itself. A dry run
+        shows what it has read to ``show`` before that is gone.
+        """
         table = table_for(arrival.key, self.tables)
         done, load_id = self._before(arrival, table)
         if done is not None:
@@ -53,16 +64,20 @@ class Loader:
         if table is None:
             return self._refuse_name(arrival, load_id, dry_run)
         arrival = self._in_its_turn(arrival)
-        copy = self._known_copy(arrival, load_id, table, dry_run)
+        whole = repairs is not None or show is not None
+        copy = None if whole else self._known_copy(arrival, load_id, table, dry_run)
         if copy is not None:
             return copy
-        if not dry_run and arrival.size >= self.fill_from_bytes and self.warehouse.can_fill(table):
+        if not dry_run and not whole and arrival.size >= self.fill_from_bytes and self.warehouse.can_fill(table):
             filled = self._fill(arrival, load_id, table)
             if filled is not None:
                 return filled
         with ExitStack() as resources:
             staged = self._stage(arrival, load_id, table, resources, keep=not dry_run)
+            staged.repairs = repairs or staged.repairs
             if dry_run:
+                if show is not None:
+                    show(staged)
                 return upsert_forecast(self.warehouse, staged, self._outcome(staged))
             return self._commit([staged], table, Mode.UPSERT)[0]
 

@@ -31,6 +31,10 @@ class Mode(StrEnum):
     REPLACE = "replace"
 
 
+LARGEST_ID = 2**63 - 1
+"""Ids are numbers that the warehouse can keep."""
+
+
 def _number(*parts: str) -> int:
     return int.from_bytes(hashlib.sha256("\0".join(parts).encode()).digest()[:8], "big") >> 1 or 1
 
@@ -47,6 +51,8 @@ class Arrival:
     version_id: str | None = None
     listed_at: datetime | None = field(default=None, compare=False)
     """When it was listed, by the warehouse's clock: with time and key, its place in the order of arrivals."""
+    upload_id: str | None = None
+    """The upload that brought it: its identity in place of key and version, for whatever object it is kept as."""
     late: bool = field(default=False, compare=False)
     """A fault made it miss its turn: ``listed_at`` is when it was listed then."""
 
@@ -57,21 +63,30 @@ class Arrival:
 
     @property
     def version(self) -> str:
-        """The version id where the bucket keeps versions, else ETag and last-modified."""
-        return self.version_id or f"{self.etag}@{self.last_modified.isoformat()}"
+        """The version id where the bucket keeps versions, else ETag and last-modified; of an upload, its id."""
+        return self.upload_id or self.version_id or f"{self.etag}@{self.last_modified.isoformat()}"
 
     @property
     def arrival_id(self) -> int:
         """A positive 63-bit number derived from bucket, key and version; the id of its first load too."""
-        return _number(self.bucket, self.key, self.version)
+        return _number(*self._identity)
 
     def judged_again_id(self, run_id: str) -> int:
         """The load's id when a refused arrival is judged again by another run."""
-        return _number(self.bucket, self.key, self.version, "again", run_id)
+        return _number(*self._identity, "again", run_id)
 
     def replacement_id(self, run_id: str) -> int:
         """The id when the file takes part in a replacement: asked for again it is done again, retried it is not."""
-        return _number(self.bucket, self.key, self.version, "replace", run_id)
+        return _number(*self._identity, "replace", run_id)
+
+    @property
+    def _identity(self) -> tuple[str, str, str]:
+        return self.bucket, "" if self.upload_id else self.key, self.version
+
+
+def upload_load_id(bucket: str, upload_id: str) -> int:
+    """The id of an upload's load, known before there is anything of it."""
+    return _number(bucket, "", upload_id)
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,15 @@ class ObjectStore:
         except SourceChanged:
             return None
 
+    def opened(self, key: str) -> BinaryIO | None:
+        """An object of ours to be read and closed, or None when it is not there (any more)."""
+        try:
+            with s3_faults(f"s3://{self.bucket}/{key}"):
+                body: BinaryIO = self.client.get_object(Bucket=self.bucket, Key=key)["Body"]
+                return body
+        except SourceChanged:
+            return None
+
     def remove(self, keys: Iterable[str]) -> None:
         """Delete objects; those that are not there are no error."""
         for key in keys:

@@ -27,6 +27,7 @@ from datamart.objects import ObjectStore
 from datamart.objects import s3_faults as faults
 from datamart.settings import Settings
 from datamart.tables import TABLES, Table
+from datamart.uploads import PREFIX as UPLOADS
 from datamart.warehouse.base import Warehouse
 
 ORPHAN_AGE = timedelta(days=7)
@@ -110,6 +111,13 @@ class Retention:
             notes = before - SLACK
             old = [one for one in page if one.last_modified < (notes if one.key.endswith(".json") else before)]
             removed += self._remove(expired=old)
+        return removed
+
+    def uploads(self) -> Removed:
+        """Uploads that were not loaded, as those that were are in the archive, and answers of dry runs."""
+        removed, before = Removed(), self._before(self.settings.uploads_keep_days)
+        for page in _pages(self.store.walk(UPLOADS)) if before != _NEVER else ():
+            removed += self._remove(expired=[one for one in page if one.last_modified < before])
         return removed
 
     def holds(self) -> Removed:

@@ -53,12 +53,17 @@ class Settings(BaseSettings):
     alert_webhook: str | None = None
     """The Airflow connection of the HTTP address that is told; unset: none."""
 
+    public_insights: bool = False
+    """Anybody may read the insights by REST, as in the API that this one replaces."""
+
     clean_keep_days: Annotated[int, Field(ge=1)] | None = 90
     """How long clean parquet is kept that no backup needs; empty: for ever."""
     rejects_keep_days: Annotated[int, Field(ge=1)] | None = 90
     """How long rejected rows, which hold personal data, are kept; empty: for ever."""
     quarantine_keep_days: Annotated[int, Field(ge=1)] | None = 90
     """How long refused files are kept; empty: for ever."""
+    uploads_keep_days: Annotated[int, Field(ge=1)] | None = 7
+    """How long uploads that were not loaded, and answers of dry runs, are kept; empty: for ever."""
     metadata_keep_days: Annotated[int, Field(ge=1)] | None = 30
     """How long Airflow remembers runs; empty: for ever."""
 

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from airflow.sdk import BaseHook, get_current_context
+from airflow.sdk import BaseHook, Connection, get_current_context
+from airflow.sdk.exceptions import AirflowNotFoundException
 
+from datamart.errors import ConfigurationError
 from datamart.fetching import FetchingStore
 from datamart.settings import load_settings
 from datamart.warehouse.base import Warehouse
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 @contextmanager
 def warehouse(connection_id: str = "warehouse") -> Iterator[Warehouse]:
     """The warehouse behind an Airflow connection, closed at the end."""
-    found = BaseHook.get_connection(connection_id)
+    found = _connection(connection_id)
     user, password = quote(found.login or "", safe=""), quote(found.password or "", safe="")
     opened = PostgresWarehouse(
         f"postgresql://{user}:{password}@{found.host}:{found.port or 5432}/{quote(found.schema or '', safe='')}"
@@ -32,11 +34,19 @@ def warehouse(connection_id: str = "warehouse") -> Iterator[Warehouse]:
         opened.close()
 
 
+def _connection(connection_id: str) -> Connection:
+    try:
+        return BaseHook.get_connection(connection_id)
+    except AirflowNotFoundException:
+        raise ConfigurationError(f"Airflow has no connection {connection_id}. Define it.") from None
+
+
 def object_store() -> FetchingStore:
     """The data bucket behind the connection ``object_store``."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
     from botocore.config import Config
 
+    _connection("object_store")
     connection = S3Hook(aws_conn_id="object_store")
     patience = Config(
         connect_timeout=10,

@@ -27,6 +27,7 @@ _KINDS = {
     "clean": Retention.clean,
     "rejects": Retention.rejects,
     "quarantine": Retention.quarantine,
+    "uploads": Retention.uploads,
     "holds": Retention.holds,
 }
 

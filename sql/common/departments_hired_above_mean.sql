@@ -1,4 +1,3 @@
-INSERT INTO public.departments_hired_above_mean (year, id, department, hired)
 WITH hired AS (
     SELECT
         CAST(EXTRACT(YEAR FROM hires.datetime) AS INTEGER) AS hired_year,
@@ -19,10 +18,10 @@ means AS (
 )
 
 SELECT
-    hired.hired_year,
-    hired.department_id,
+    hired.hired_year AS year,
+    hired.department_id AS id,
     hired.department,
-    hired.hires
+    hired.hires AS hired
 FROM hired
 INNER JOIN means ON hired.hired_year = means.hired_year
 WHERE CAST(hired.hires AS DOUBLE PRECISION) > means.mean_hires

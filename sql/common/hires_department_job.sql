@@ -1,6 +1,5 @@
-INSERT INTO public.hires_department_job (year, department, job, q1, q2, q3, q4)
 SELECT
-    CAST(EXTRACT(YEAR FROM hires.datetime) AS INTEGER) AS hired_year,
+    CAST(EXTRACT(YEAR FROM hires.datetime) AS INTEGER) AS year,
     departments.department,
     jobs.job,
     SUM(CASE WHEN EXTRACT(QUARTER FROM hires.datetime) = 1 THEN 1 ELSE 0 END) AS q1,

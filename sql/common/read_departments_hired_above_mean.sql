@@ -2,7 +2,7 @@ SELECT
     id,
     department,
     hired
-FROM public.departments_hired_above_mean
+FROM {source}
 WHERE year = %(year)s
 ORDER BY hired DESC, id ASC NULLS LAST
 LIMIT %(limit)s

@@ -5,7 +5,7 @@ SELECT
     q2,
     q3,
     q4
-FROM public.hires_department_job
+FROM {source}
 WHERE year = %(year)s
 ORDER BY department COLLATE "C" ASC NULLS LAST, job COLLATE "C" ASC NULLS LAST
 LIMIT %(limit)s

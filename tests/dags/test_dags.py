@@ -17,7 +17,7 @@ from tests.dags import parse
 REPOSITORY = Path(__file__).resolve().parents[2]
 DAGS = REPOSITORY / "dags"
 FILES = sorted(DAGS.rglob("*.py"))
-DAG_IDS = {"historic_load", "ingest_landing", "maintenance", "refresh_insights"}
+DAG_IDS = {"historic_load", "ingest_landing", "ingest_upload", "maintenance", "refresh_insights"}
 MOST_LINES = 130
 
 each_dag = pytest.mark.parametrize("dag_id", sorted(DAG_IDS))
@@ -112,7 +112,8 @@ def test_it_does_not_catch_up(parsed: dict[str, Any], dag_id: str) -> None:
 
 @each_dag
 def test_it_runs_once_at_a_time(parsed: dict[str, Any], dag_id: str) -> None:
-    assert parsed["dags"][dag_id]["max_active_runs"] == 1
+    # Uploads meet at their table's lock only; a client waits for each of them.
+    assert parsed["dags"][dag_id]["max_active_runs"] == (64 if dag_id == "ingest_upload" else 1)
 
 
 @each_dag

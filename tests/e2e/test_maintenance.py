@@ -25,7 +25,10 @@ from embedded.airflow_api import ApiError
 from tests.product import Product
 from tests.stack import Stack
 
-TASKS = {"expire_clean", "expire_rejects", "expire_quarantine", "forget_holds", "clean_metadata", "clean_task_logs"}
+TASKS = {
+    "expire_clean", "expire_rejects", "expire_quarantine", "expire_uploads", "forget_holds", "clean_metadata",
+    "clean_task_logs",
+}  # fmt: skip
 KEEP = timedelta(days=30)
 
 

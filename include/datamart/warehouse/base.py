@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -70,6 +70,20 @@ class KnownContent:
 
     outcome: Outcome
     newest: int
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A load that came to a verdict, and when: listed (or received) by the warehouse's clock, finished."""
+
+    outcome: Outcome
+    listed_at: datetime | None
+    finished_at: datetime
+
+    @property
+    def seconds(self) -> float:
+        """From its listing to its end; 0 where that is not known."""
+        return max(0.0, (self.finished_at - self.listed_at).total_seconds()) if self.listed_at else 0.0
 
 
 class Warehouse(ABC):
@@ -186,6 +200,14 @@ class Warehouse(ABC):
         """The ledger's answer for a load that came to a verdict (a fault is none)."""
         found = self._ledger("load_id = %(load_id)s AND verdict <> 'failed'", {"load_id": load_id})
         return found[0] if found else None
+
+    def ended_loads(self, load_ids: Sequence[int]) -> list[Ended]:
+        """The loads with these ids (at least one) that came to a verdict."""
+        text = (
+            f"SELECT {', '.join(_LEDGER)}, listed_at, finished_at FROM ops.loads"  # noqa: S608
+            " WHERE load_id IN %(load_ids)s AND verdict <> 'failed'"
+        )
+        return [Ended(_outcome(row[:-2]), *row[-2:]) for row in self.query(text, {"load_ids": tuple(load_ids)})]
 
     def loads_of(self, arrival_id: int) -> list[Outcome]:
         """The loads of one arrival that came to a verdict, replacements aside: settled ones first, oldest first."""
