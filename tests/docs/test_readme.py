@@ -59,6 +59,8 @@ def blocks(text: str) -> tuple[list[Block], list[int]]:
 
 BLOCKS, STRANGE = blocks(README)
 RUN = [block for block in BLOCKS if not block.elsewhere]
+REST_API = (REPOSITORY / "docs/rest-api.md").read_text()
+BY_REST = [block for block in blocks(REST_API)[0] if not block.elsewhere]
 HOW_TO = [block for block in blocks(OPERATIONS)[0] if not block.elsewhere]
 
 
@@ -145,6 +147,18 @@ def test_commands_run_and_print_what_is_shown(reader: Reader, block: Block) -> N
 @pytest.mark.parametrize("block", HOW_TO, ids=lambda block: f"operations_line_{block.line}")
 def test_commands_of_operations_run(reader: Reader, block: Block) -> None:
     reader.types(block.commands)
+
+
+@pytest.mark.parametrize("block", BY_REST, ids=lambda block: f"rest_api_line_{block.line}")
+def test_commands_of_the_rest_api_run_and_print_what_is_shown(reader: Reader, block: Block) -> None:
+    printed = reader.types(block.commands)
+    if block.output is not None:
+        assert normal(printed) == normal(block.output)
+
+
+def test_every_route_is_in_the_rest_api_s_page() -> None:
+    for route in ("POST /upload", "GET /insights", "GET /loads", "GET /loads/<id>", "rejected.csv", "GET /health"):
+        assert route in REST_API
 
 
 def test_operations_has_commands_to_run() -> None:

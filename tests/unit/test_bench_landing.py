@@ -103,7 +103,8 @@ def test_goals_are_judged_by_medians(results: tuple[Result, Result, Result]) -> 
     assert found == {
         "one file, PUT to rows seen": ("3.00 s (2.00 - 6.00)", True),
         "1,000 files": ("15.0 s", True),
-        "10,000 files": ("none; 300 s, 2.00 x as long for each", True),
+        "10,000 files": ("none; 300 s", True),
+        "10,000 files, time for each": ("2.00 x", False),
         "1,000 files, slow": ("3.5 x", True),
         "1,000 files, quick": ("1.5 x", False),
     }
@@ -119,4 +120,4 @@ def test_the_report_holds_goals_and_parts(results: tuple[Result, Result, Result]
         "### landing", "#### one file", "#### many",
     ]  # fmt: skip
     assert text.count("time / ours") == 1
-    assert [goal["met"] for goal in result.plain()["goals"]] == [True, True, True, True, False]
+    assert [goal["met"] for goal in result.plain()["goals"]] == [True, True, True, False, True, False]

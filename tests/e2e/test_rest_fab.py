@@ -1,0 +1,109 @@
+"""The REST API with the other auth manager: users, passwords and roles of Flask-AppBuilder, in a server of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from embedded import environment, ports, stacksecrets
+from embedded.settings import Settings
+from tests.product import Product
+from tests.rest import Rest, form
+from tests.stack import Stack
+
+MANAGER = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
+ROLES = {"fab_viewer": "Viewer", "fab_user": "User", "fab_op": "Op"}
+PASSWORD = "a password of nobody else"
+START_SECONDS = 120
+
+
+def settings_of(stack: Stack) -> Settings:
+    given = stack.variables
+    found = {name: int(given[name.upper()]) for name in ("airflow_port", "s3_port", "postgres_port")}
+    return Settings(stack_dir=stack.directory, **found, demo=False, airflow=True)
+
+
+@pytest.fixture(scope="module")
+def rest(stack: Stack, product: Product, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rest]:
+    """A second API server on the same database, whose users are those of Flask-AppBuilder."""
+    product.known("ingest_upload")
+    settings = settings_of(stack)
+    (port,) = ports.free_ports(1)
+    url = f"http://127.0.0.1:{port}"
+    env = environment.airflow(settings, stacksecrets.load(settings.secrets_dir)) | {
+        "AIRFLOW__CORE__AUTH_MANAGER": MANAGER,
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__BASE_URL": url,
+    }
+    folder = tmp_path_factory.mktemp("fab")
+    add_users(env)
+    with (folder / "api-server.log").open("wb") as log:
+        process = subprocess.Popen(["airflow", "api-server"], env=env, stdout=log, stderr=log, start_new_session=True)
+        try:
+            wait_for(url, process, folder / "api-server.log")
+            yield Rest(url, dict.fromkeys(ROLES, PASSWORD), "fab_user")
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def add_users(env: dict[str, str]) -> None:
+    commands = [["fab-db", "migrate"], ["sync-perm"]]
+    for name, role in ROLES.items():
+        person = ["--username", name, "--email", f"{name}@example.org", "--firstname", name, "--lastname", name]
+        commands.append(["users", "create", *person, "--role", role, "--password", PASSWORD])
+    for command in commands:
+        done = subprocess.run(["airflow", *command], env=env, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + START_SECONDS
+    while True:
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < end, log.read_text()
+        try:
+            if httpx.get(f"{url}/data-api/", trust_env=False).status_code == 200:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.5)
+
+
+def test_41_nobody_and_wrong_passwords(rest: Rest) -> None:
+    for path in ("/loads", "/health", "/insights", "/docs", "/openapi.json", "/upload", "/nothing"):
+        assert rest.plain("GET", path).status_code == 401
+        assert rest.plain("GET", path, headers={"Authorization": "Bearer x"}).status_code == 401
+    answer = rest.plain("GET", "/loads", auth=("fab_user", "wrong"))
+    assert (answer.status_code, "www-authenticate" in answer.headers) == (401, False)
+
+
+@pytest.mark.parametrize("user", ROLES)
+def test_who_may_see_the_dags_may_read(rest: Rest, user: str) -> None:
+    for path in ("/loads", "/insights?table=HIRES_DEPARTMENT_JOB", "/docs", "/openapi.json"):
+        assert rest.plain("GET", path, headers=rest.as_(user).bearer).status_code == 200
+        assert rest.plain("GET", path, auth=(user, PASSWORD)).status_code == 200
+
+
+def test_who_may_trigger_the_dag_may_upload(rest: Rest, product: Product) -> None:
+    parts = (("username", None, b"fab_user"), ("password", None, PASSWORD.encode()), ("file", "jobs.csv", b"71,Fab\n"))
+    body, kind = form(*parts)
+    answer = rest.plain("POST", "/upload", params={"wait": 120}, content=body, headers={"Content-Type": kind})
+    assert (answer.status_code, answer.json()["verdict"]) == (200, "loaded"), answer.text
+    assert product.sql("SELECT job FROM jobs WHERE id = 71") == [("Fab",)]
+    assert rest.as_("fab_op").upload("jobs.csv", b"72,Fab\n").status_code == 200
+
+
+def test_41_a_viewer_may_not_upload(rest: Rest) -> None:
+    answer = rest.as_("fab_viewer").upload("jobs.csv", b"73,Fab\n")
+    assert (answer.status_code, answer.json()["error"][:15]) == (403, "You may not sta")
+
+
+def test_guesses_are_counted_whatever_the_case_of_the_name(rest: Rest) -> None:
+    names = ("guessed", "Guessed", "GUESSED", "gUESSED")
+    statuses = [rest.plain("GET", "/loads", auth=(names[n % 4], f"guess {n}")).status_code for n in range(14)]
+    assert statuses == [401] * 10 + [429] * 4
