@@ -58,6 +58,9 @@ def healthy(url: str, needed: tuple[str, ...] = ("metadatabase", "scheduler", "d
     try:
         with _opener.open(f"{url}/api/v2/monitor/health", timeout=5) as answer:
             health = json.load(answer)
+        # The way for tasks is made at its first use, which takes seconds: the first task would wait for it.
+        with _opener.open(f"{url}/execution/health", timeout=30):
+            pass
     except (OSError, ValueError):
         return False
     return all((health.get(part) or {}).get("status") == "healthy" for part in needed)

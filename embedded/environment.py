@@ -9,7 +9,16 @@ from embedded.stacksecrets import USERS, Secrets
 
 MARK = "EMBEDDED_STACK"
 FOREIGN = ("AIRFLOW", "AWS_", "PG", "DATAMART_", "PYTHON", "VIRTUAL_ENV", "MAKE", "MFLAGS", "_AIRFLOW")
-PRELOAD = "pandas,pandera,pyarrow,pyarrow.csv,pyarrow.parquet,boto3,psycopg2"
+PRELOAD = ",".join(
+    (
+        "airflow.executors.local_executor", "airflow.sdk.execution_time.supervisor",
+        "airflow.sdk.execution_time.task_runner", "airflow.dag_processing.bundles.manager",
+        "pandas", "pyarrow.csv", "pyarrow.compute", "pyarrow.parquet", "pyarrow.pandas_compat", "psycopg2", "requests",
+        "pydantic_settings", "boto3.s3.transfer", "airflow.providers.amazon.aws.hooks.s3",
+        "datamart_airflow.s3_model", "datamart_airflow.first_judgement",
+    )
+)  # fmt: skip
+"""Code of others, and two modules that only use it: any more of our own would be that of the last start."""
 
 
 def base(settings: Settings) -> dict[str, str]:
@@ -46,7 +55,7 @@ def airflow(settings: Settings, secrets: Secrets) -> dict[str, str]:
     metadata = postgres.uri(settings, "airflow", secrets.postgres_airflow, "airflow")
     options = {
         "CORE__EXECUTOR": "LocalExecutor",
-        "CORE__PARALLELISM": str(max(2, min(8, 2 * (os.cpu_count() or 2)))),
+        "CORE__PARALLELISM": str(max(2, min(8, 4 * (os.cpu_count() or 2)))),
         "CORE__LOAD_EXAMPLES": "False",
         "CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
         "CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
@@ -61,6 +70,9 @@ def airflow(settings: Settings, secrets: Secrets) -> dict[str, str]:
         "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
         "DATABASE__SQL_ALCHEMY_CONN": metadata.replace("postgresql://", "postgresql+psycopg2://"),
         "DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
+        # More than the API server has threads (40): with fewer, threads that wait for a session hold up those with one.
+        "DATABASE__SQL_ALCHEMY_POOL_SIZE": "10",
+        "DATABASE__SQL_ALCHEMY_MAX_OVERFLOW": "35",
         "API__HOST": HOST,
         "API__PORT": str(settings.airflow_port),
         "API__BASE_URL": settings.airflow_url,

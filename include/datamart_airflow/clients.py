@@ -46,6 +46,8 @@ def object_store() -> FetchingStore:
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
     from botocore.config import Config
 
+    from datamart_airflow.s3_model import S3_MODEL
+
     _connection("object_store")
     connection = S3Hook(aws_conn_id="object_store")
     patience = Config(
@@ -57,7 +59,15 @@ def object_store() -> FetchingStore:
     )
     # What the connection itself asks for (addressing style, proxies, time-outs) comes first.
     own = connection.conn_config.botocore_config
-    client = S3Hook(aws_conn_id="object_store", config=patience.merge(own) if own else patience).get_conn()
+    session = connection.get_session()
+    # Not by ``get_conn``: it reads all of botocore's endpoints, and the source of its callers to name them, each time.
+    session._session.register_component("data_loader", S3_MODEL)
+    client = session.client(
+        "s3",
+        endpoint_url=connection.conn_config.get_service_endpoint_url("s3"),
+        config=patience.merge(own) if own else patience,
+        verify=connection.verify,
+    )
     return FetchingStore(client, load_settings().data_bucket)
 
 

@@ -27,6 +27,7 @@ from data_api_app.refusals import Refused, unavailable
 log = logging.getLogger(__name__)
 
 COOKIE = COOKIE_NAME_JWT_TOKEN
+CALLS = 8
 _READY_SECONDS = 1.0
 _PATIENCE_SECONDS = 30.0
 _LATE = timedelta(minutes=1)
@@ -39,6 +40,9 @@ class Airflow:
     def __init__(self) -> None:
         self._client: httpx.AsyncClient | None = None
         self._ready: dict[str, float] = {}
+        # Each holds a session with Airflow's database, of which there are few: who waits for one more while others
+        # wait for a thread to go on would hold up the whole server.
+        self._calls = asyncio.Semaphore(CALLS)
 
     def mounted_in(self, application: Any) -> None:
         """Remember the application; the first request tells it."""
@@ -65,7 +69,7 @@ class Airflow:
         if self._client is None:
             raise Refused(503, "This API is not mounted in Airflow.")
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            async with asyncio.timeout(_PATIENCE_SECONDS), self._calls:
                 return await self._client.request(method, path, **options)
         except TimeoutError:
             raise unavailable("Airflow has not answered in time.") from None

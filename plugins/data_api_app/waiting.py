@@ -19,9 +19,9 @@ from datamart.warehouse.base import Ended
 
 log = logging.getLogger(__name__)
 
-LEDGER_SECONDS = 0.1
+LEDGER_SECONDS = 0.05
 _TOKENS_TRIED = 5
-RUNS_EVERY = 5
+RUNS_EVERY = 10
 """Looks into the ledger between two at Airflow's runs; dry runs are only seen there."""
 
 
