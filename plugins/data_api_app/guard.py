@@ -164,7 +164,9 @@ async def _login_in(request: Request, body: bytes) -> tuple[str, str] | None:
     with readable_form():
         async with Request(request.scope, _replay(body, request.receive)).form(max_files=10, max_fields=100) as form:
             name, password = form.get("username"), form.get("password")
-    return (name, password) if isinstance(name, str) and isinstance(password, str) else None
+    if not isinstance(name, str) or not isinstance(password, str):
+        return None
+    return (name, password) if name or password else None  # a form that was left empty says nothing
 
 
 @contextmanager

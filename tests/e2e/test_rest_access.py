@@ -102,6 +102,16 @@ def test_41_who_may_read_airflow_may_read(rest: Rest, user: str, path: str) -> N
     assert answer.status_code in (200, 503 if path == "/health" else 200), answer.text
 
 
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_41_every_route_knows_who_may_read_and_who_may_load(rest: Rest, method: str, path: str) -> None:
+    """What is not there, or wants parameters, is told so; but nobody's rights are wanting, save a viewer's to load."""
+    answers = {user: send(rest, method, path, headers=rest.as_(user).bearer) for user in ("viewer", "uploader")}
+    loads = (method, path) == ("POST", "/upload")
+    assert (answers["viewer"].status_code == 403) == loads
+    assert answers["uploader"].status_code not in (401, 403)
+    assert answers["uploader"].status_code < 500 or path == "/health"
+
+
 def test_41_a_viewer_may_not_upload(rest: Rest, product: Product) -> None:
     before = product.sql("SELECT count(*) FROM ops.loads")
     listed = product.s3.list_objects_v2(Bucket=product.bucket, Prefix="uploads/").get("KeyCount")

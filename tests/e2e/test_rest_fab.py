@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -13,7 +14,7 @@ import pytest
 from embedded import environment, ports, stacksecrets
 from embedded.settings import Settings
 from tests.product import Product
-from tests.rest import Rest, form
+from tests.rest import Rest, form, unique_key
 from tests.stack import Stack
 
 MANAGER = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
@@ -28,9 +29,30 @@ def settings_of(stack: Stack) -> Settings:
     return Settings(stack_dir=stack.directory, **found, demo=False, airflow=True)
 
 
+@dataclass
+class Server:
+    """A second API server on the stack's database, whose users are those of Flask-AppBuilder."""
+
+    url: str
+    env: dict[str, str]
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                ["airflow", "api-server"], env=self.env, stdout=log, stderr=log, start_new_session=True
+            )
+        wait_for(self.url, self.process, self.log)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(30)
+
+
 @pytest.fixture(scope="module")
-def rest(stack: Stack, product: Product, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rest]:
-    """A second API server on the same database, whose users are those of Flask-AppBuilder."""
+def server(stack: Stack, product: Product, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     product.known("ingest_upload")
     settings = settings_of(stack)
     (port,) = ports.free_ports(1)
@@ -40,16 +62,18 @@ def rest(stack: Stack, product: Product, tmp_path_factory: pytest.TempPathFactor
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API__BASE_URL": url,
     }
-    folder = tmp_path_factory.mktemp("fab")
     add_users(env)
-    with (folder / "api-server.log").open("wb") as log:
-        process = subprocess.Popen(["airflow", "api-server"], env=env, stdout=log, stderr=log, start_new_session=True)
-        try:
-            wait_for(url, process, folder / "api-server.log")
-            yield Rest(url, dict.fromkeys(ROLES, PASSWORD), "fab_user")
-        finally:
-            process.terminate()
-            process.wait(30)
+    found = Server(url, env, tmp_path_factory.mktemp("fab") / "api-server.log")
+    try:
+        found.start()
+        yield found
+    finally:
+        found.stop()
+
+
+@pytest.fixture(scope="module")
+def rest(server: Server) -> Rest:
+    return Rest(server.url, dict.fromkeys(ROLES, PASSWORD), "fab_user")
 
 
 def add_users(env: dict[str, str]) -> None:
@@ -101,6 +125,18 @@ def test_who_may_trigger_the_dag_may_upload(rest: Rest, product: Product) -> Non
 def test_41_a_viewer_may_not_upload(rest: Rest) -> None:
     answer = rest.as_("fab_viewer").upload("jobs.csv", b"73,Fab\n")
     assert (answer.status_code, answer.json()["error"][:15]) == (403, "You may not sta")
+
+
+def test_39_the_same_key_gets_the_first_answer_after_a_restart(rest: Rest, server: Server) -> None:
+    key, body = unique_key(), b"74,Fab\nx,bad\n"
+    first = rest.upload("jobs.csv", body, key=key)
+    waiting = rest.upload("jobs.csv", b"75,Fab\n", key=f"{key}-b", wait=0)
+    server.stop()
+    server.start()
+    second = rest.upload("jobs.csv", body, key=key)
+    assert (first.status_code, second.json()) == (200, first.json())
+    finished = rest.upload("jobs.csv", b"75,Fab\n", key=f"{key}-b")
+    assert (waiting.status_code, finished.status_code, finished.json()["verdict"]) == (202, 200, "loaded")
 
 
 def test_guesses_are_counted_whatever_the_case_of_the_name(rest: Rest) -> None:
