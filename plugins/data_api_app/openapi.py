@@ -204,6 +204,7 @@ UPLOAD: Responses = (
     }
 )
 UPLOAD_STATUS: Responses = _GUARDED | _ENDS | {404: _error("There is none.", "There is no such upload.")}
+# The form's fields for name and password are not in it: pages that are made of it would send examples of them.
 UPLOAD_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -218,8 +219,6 @@ UPLOAD_BODY: dict[str, Any] = {
                             "format": "binary",
                             "description": f"CSV in UTF-8, 1 to {MOST_ROWS} rows, at most {MOST_BYTES // 1024**2} MiB.",
                         },
-                        "username": {"type": "string", "description": "In place of a token; with `password`."},
-                        "password": {"type": "string", "format": "password"},
                     },
                 }
             }

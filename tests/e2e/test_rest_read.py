@@ -63,7 +63,7 @@ def test_records_are_those_of_an_independent_computation(
 def test_headers_say_how_fresh_they_are(rest: Rest, product: Product) -> None:
     headers = rest.get("/insights", table="HIRES_DEPARTMENT_JOB").headers
     assert headers["data-behind"] == "false"
-    assert set(json.loads(headers["data-complete-up-to"])) == set(NAMES)
+    assert set(json.loads(headers["data-complete-up-to"])) >= set(NAMES)
     assert headers["data-refreshed-at"] > "2026"
     product.do(
         "UPDATE ops.tables SET changed_seq = commit_seq + 1, commit_seq = commit_seq + 1 WHERE table_name = 'jobs'"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
@@ -35,13 +34,9 @@ def test_a_file_can_be_sent_from_the_page(admin_page: Page, stack: Stack, produc
     route.locator(".opblock-summary-control").click()
     route.get_by_role("button", name="Try it out").click()
     route.locator('input[type="file"]').set_input_files(file)
-    for field in ("username", "password"):
-        empty = route.locator(f'tr[data-property-name="{field}"]').get_by_label("Send empty value")
-        if empty.count():
-            empty.uncheck()
     route.get_by_role("button", name="Execute").click()
     answer = route.locator(".live-responses-table .response").first
-    expect(answer).to_contain_text(re.compile("200.*From|200", re.DOTALL))
+    expect(answer).to_contain_text("200")
     expect(answer).to_contain_text("All the records have been uploaded")
     assert product.sql("SELECT job FROM jobs WHERE id = 9801") == [("From the page",)]
 
