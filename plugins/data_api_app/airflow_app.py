@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 from airflow.api_fastapi.app import AUTH_MANAGER_FASTAPI_APP_PREFIX, get_auth_manager
 from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_TOKEN
-from airflow.api_fastapi.auth.managers.models.resource_details import ConnectionDetails, DagAccessEntity, DagDetails
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
 from airflow.configuration import conf
 from jwt import InvalidTokenError
 from sqlalchemy.exc import SQLAlchemyError
@@ -137,13 +137,6 @@ def may_trigger(user: Any, dag_id: str) -> bool:
                 method="POST", access_entity=DagAccessEntity.RUN, details=details, user=user
             )
         )
-
-
-def is_operator(user: Any) -> bool:
-    """He may change the connection to the warehouse."""
-    details = ConnectionDetails(conn_id="warehouse")
-    with _database():
-        return bool(get_auth_manager().is_authorized_connection(method="PUT", details=details, user=user))
 
 
 @contextmanager

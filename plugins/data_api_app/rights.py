@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
@@ -19,10 +22,7 @@ async def trigger(request: Request, dag_id: str) -> Caller:
     Raises:
         Refused: 403.
     """
-    caller = caller_of(request)
-    if not await run_in_threadpool(airflow_app.may_trigger, caller.user, dag_id):
-        raise Refused(403, f"You may not start the Dag {dag_id}. Ask an administrator of Airflow for the right to.")
-    return caller
+    return await _who(request, airflow_app.may_trigger, "start", dag_id)
 
 
 async def read(request: Request, dag_id: str) -> Caller:
@@ -31,7 +31,11 @@ async def read(request: Request, dag_id: str) -> Caller:
     Raises:
         Refused: 403.
     """
+    return await _who(request, airflow_app.may_read, "see", dag_id)
+
+
+async def _who(request: Request, may: Callable[[Any, str], bool], do: str, dag_id: str) -> Caller:
     caller = caller_of(request)
-    if not await run_in_threadpool(airflow_app.may_read, caller.user, dag_id):
-        raise Refused(403, f"You may not see the Dag {dag_id}. Ask an administrator of Airflow for the right to.")
+    if not await run_in_threadpool(may, caller.user, dag_id):
+        raise Refused(403, f"You may not {do} the Dag {dag_id}. Ask an administrator of Airflow for the right to.")
     return caller
