@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.product import Product
@@ -89,8 +90,9 @@ def test_41_no_spelling_of_a_path_goes_around_the_guard(rest: Rest, path: str) -
 
 
 def test_the_greeting_is_open(rest: Rest) -> None:
-    answer = rest.plain("GET", "/")
-    assert (answer.status_code, list(answer.json())) == (200, ["message"])
+    for address in ("/data-api", "/data-api/"):
+        answer = httpx.get(f"{rest.url}{address}", trust_env=False)
+        assert (answer.status_code, list(answer.json())) == (200, ["message"])
 
 
 @pytest.mark.parametrize("user", ["viewer", "uploader", "operator", "admin"])
