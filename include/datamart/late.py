@@ -73,3 +73,8 @@ def _as_table(table: Table) -> Table:
 
 def _batches(table: Table, keys: npt.NDArray[np.int64]) -> list[pa.RecordBatch]:
     return [pa.RecordBatch.from_arrays([pa.array(keys.astype(np.int32))], schema=_as_table(table).arrow_schema)]
+
+
+def left_message(rows: int) -> str:
+    """What the ledger says of rows that gave way."""
+    return f"{rows} rows were left as files that came after this one, and were loaded before it, have them."

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from datamart.errors import BalanceError, ConfigurationError, FileRejected, TransientFault
 from datamart.fingerprint import rules_in_force
 from datamart.forecast import forecast, replacement_forecast, upsert_forecast
-from datamart.late import LateFiles
+from datamart.late import LateFiles, left_message
 from datamart.loads import SUPERSEDED, Arrival, Counts, Mode, Outcome, Verdict
 from datamart.objects import ObjectStore, rejected_key
 from datamart.rejects import RejectSpool, kept_reject, names_in
@@ -368,7 +368,7 @@ class Loader:
         counts = replace(merged, read=one.read, rejected=one.rejects.count, unchanged=merged.unchanged + left)
         outcome = replace(outcome, counts=counts)
         if left:
-            outcome = replace(outcome, warnings={**outcome.warnings, SUPERSEDED: left}, message=_left_message(left))
+            outcome = replace(outcome, warnings={**outcome.warnings, SUPERSEDED: left}, message=left_message(left))
         if first is None or counts.changed:
             return outcome
         same = first.outcome.load_id
@@ -394,10 +394,6 @@ class Loader:
 
 def _refused(outcome: Outcome, refusal: FileRejected) -> Outcome:
     return replace(outcome, verdict=Verdict.REJECTED, code=refusal.code, message=str(refusal))
-
-
-def _left_message(rows: int) -> str:
-    return f"{rows} rows were left as files that came after this one, and were loaded before it, have them."
 
 
 def _copy_message(load_id: int) -> str:
