@@ -49,7 +49,9 @@ def test_answers_are_those_of_the_description(description: Any, rest: Rest, mode
 
 
 def ask(operation: Any, rest: Rest, mode: GenerationMode) -> None:
-    @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=EXAMPLES, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    )
     @given(case=operation.as_strategy(generation_mode=mode))
     def answered(case: Any) -> None:
         # An address with a line end is none of a mounted application: Airflow itself answers.
