@@ -1,13 +1,16 @@
-"""Accepted rows on their way to clean parquet: parts of bounded size, sent to S3 as they fill up."""
+"""Clean parquet: accepted rows in parts of bounded size, sent to S3 as they fill up, and lists of keys beside them."""
 
 from __future__ import annotations
 
+import io
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import BinaryIO
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import parquet
 
@@ -24,6 +27,8 @@ class CleanParts:
     load_id: int
     part_rows: int
     sent: int = 0
+    schema: pa.Schema = None
+    """Of the rows; that of the table's accepted rows, if none is given."""
 
     def keep(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Pass batches on while another thread writes them; all parts are in S3 when the batches end."""
@@ -40,6 +45,39 @@ class CleanParts:
             thread.submit(writing.end).result()
 
 
+def write_keys(store: ObjectStore, key: str, table: Table, keys: npt.NDArray[np.int64]) -> None:
+    """Keep keys of a table."""
+    file = io.BytesIO()
+    column = pa.array(keys.astype(np.int32))
+    parquet.write_table(pa.table({table.key: column}), file, compression="zstd")
+    store.write(key, file.getvalue())
+
+
+def read_keys(store: ObjectStore, key: str, table: Table) -> npt.NDArray[np.int64] | None:
+    """The keys in a list or in a part of clean rows; None when it is not there or cannot be read."""
+    body = store.fetch(key)
+    if body is None:
+        return None
+    try:
+        column = parquet.read_table(io.BytesIO(body), columns=[table.key]).column(table.key)
+    except (pa.ArrowInvalid, OSError):
+        return None
+    found: npt.NDArray[np.int64] = column.to_numpy().astype(np.int64)
+    return found
+
+
+def read_rows(store: ObjectStore, key: str, schema: pa.Schema) -> list[pa.RecordBatch] | None:
+    """The rows of a part; None when it is not there or is not what such a part holds."""
+    body = store.fetch(key)
+    if body is None:
+        return None
+    try:
+        found = parquet.read_table(io.BytesIO(body))
+        return list(found.select(schema.names).cast(schema).to_batches())
+    except (pa.ArrowInvalid, pa.ArrowKeyError, KeyError, OSError):
+        return None
+
+
 class _Writing:
     """The parts as they are written, by one thread."""
 
@@ -51,7 +89,7 @@ class _Writing:
     def add(self, batch: pa.RecordBatch) -> None:
         """Write a batch; send the part when it is full."""
         if self._part is None:
-            self._part = _Part(self._parts.table)
+            self._part = _Part(self._parts.table, self._parts.schema or self._parts.table.arrow_schema)
         self._part.writer.write_batch(batch)
         self._rows += batch.num_rows
         if self._rows >= self._parts.part_rows:
@@ -75,13 +113,13 @@ class _Writing:
 class _Part:
     """A part that is being written, on disk."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, schema: pa.Schema) -> None:
         self.file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - closed when it is sent
         # Keys and moments hardly repeat: a dictionary of them would only cost time. Nobody filters these files.
         repeating = [c.name for c in table.columns if c.type is Type.TEXT or c.references]
         self.writer = parquet.ParquetWriter(
             self.file,
-            table.arrow_schema,
+            schema,
             compression="zstd",
             compression_level=1,
             use_dictionary=repeating,

@@ -5,6 +5,8 @@
     ├── FileRejected         a file that breaks a rule as a whole; a verdict, never retried
     ├── SourceChanged        an object is not the one that was listed; the next listing sees the new one
     ├── BalanceError         independent counts disagree; the transaction rolls back
+    ├── BackupDamaged        a backup's bytes are not those that were written, or are no backup; another one may do
+    ├── ChangeRefused        a restore or undo that would lose rows or cannot be exact; nothing was touched
     ├── TerminalFault        a server refused for good (rights, syntax, missing object); retrying is useless
     └── TransientFault       a server was busy, slow or gone; the whole step may be tried again
 
@@ -38,6 +40,14 @@ class SourceChanged(DatamartError):
 
 class BalanceError(DatamartError):
     """Rows read do not equal rows inserted, updated, unchanged and rejected."""
+
+
+class BackupDamaged(DatamartError):
+    """Files of a backup are missing, changed or not what their manifest says."""
+
+
+class ChangeRefused(DatamartError):
+    """A restore or undo that would lose rows, or that cannot be exact; nothing was touched."""
 
 
 class TerminalFault(DatamartError):

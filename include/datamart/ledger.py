@@ -90,7 +90,7 @@ def _load(
     verdict: str, code: str | None, message: str | None, read: int, inserted: int, updated: int, unchanged: int,
     rejected: int, removed: int, blank: int, warnings: str, started_at: datetime, finished_at: datetime,
     dag_id: str | None, run_id: str | None, repairs: int | None, duplicate_of: int | None, commit_seq: int | None,
-    rejects_expired_at: datetime | None,
+    rejects_expired_at: datetime | None, undone_by: int | None,
 ) -> dict[str, Any]:  # fmt: skip
     """One row as JSON values; ids are text, as JSON numbers end at 2**53."""
     return {
@@ -121,6 +121,7 @@ def _load(
         "duplicate_of": None if duplicate_of is None else str(duplicate_of),
         "commit_seq": commit_seq,
         "rejects_expired_at": _utc(rejects_expired_at) if rejects_expired_at else None,
+        "undone_by": None if undone_by is None else str(undone_by),
     }
 
 

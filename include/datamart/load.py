@@ -14,12 +14,13 @@ from datetime import UTC, datetime
 import numpy as np
 import numpy.typing as npt
 
+from datamart.clean import write_keys
 from datamart.errors import BalanceError, ConfigurationError, FileRejected, TransientFault
 from datamart.fingerprint import rules_in_force
 from datamart.forecast import forecast, replacement_forecast, upsert_forecast
 from datamart.late import LateFiles, left_message
 from datamart.loads import SUPERSEDED, Arrival, Counts, Mode, Outcome, Verdict
-from datamart.objects import ObjectStore, rejected_key
+from datamart.objects import ObjectStore, rejected_key, removed_key
 from datamart.rejects import RejectSpool, kept_reject, names_in
 from datamart.routing import table_for
 from datamart.settings import Settings
@@ -133,8 +134,12 @@ class Loader:
     def _before(self, arrival: Arrival, table: Table | None) -> tuple[Outcome | None, int]:
         """The ledger's answer, when the arrival needs no judgement (any more), and the id of the load otherwise."""
         rules = rules_in_force(table, self.settings)
-        load_id = arrival.arrival_id
-        for done in self.warehouse.loads_of(arrival.arrival_id):
+        found = self.warehouse.loads_of(arrival.arrival_id)
+        undone = sum(done.undone_by is not None for done in found)
+        load_id = arrival.loaded_again_id(self._run_id or "", undone) if undone else arrival.arrival_id
+        for done in found:
+            if done.undone_by is not None:
+                continue
             if done.settled:
                 return self._again(done), load_id
             same_judge = done.rules == rules and self.settings.unknown_reference == "warn"
@@ -309,6 +314,8 @@ class Loader:
         self.warehouse.drop_staging(joined)
         if not removed:
             return last
+        gone = self.warehouse.keys_removed_by(table, last.load_id, last.commit_seq or 0)
+        write_keys(self.store, removed_key(table.name, last.load_id), table, gone)
         counts = replace(last.counts, removed=removed)
         return replace(last, counts=counts, verdict=Verdict.LOADED, duplicate_of=None, message="")
 
@@ -359,7 +366,7 @@ class Loader:
 
     def _merge(self, one: Staged, outcome: Outcome, numbers: Numbers, mode: Mode) -> Outcome:
         left = (
-            LateFiles(self.warehouse, self.store).give_way(one.arrival, one.table, one.staging)
+            LateFiles(self.warehouse, self.store).give_way(one.arrival, one.load_id, one.table, one.staging)
             if mode is Mode.UPSERT
             else 0
         )

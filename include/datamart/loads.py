@@ -35,7 +35,8 @@ LARGEST_ID = 2**63 - 1
 """Ids are numbers that the warehouse can keep."""
 
 
-def _number(*parts: str) -> int:
+def number_of(*parts: str) -> int:
+    """A positive 63-bit number that stands for these texts."""
     return int.from_bytes(hashlib.sha256("\0".join(parts).encode()).digest()[:8], "big") >> 1 or 1
 
 
@@ -69,15 +70,19 @@ class Arrival:
     @property
     def arrival_id(self) -> int:
         """A positive 63-bit number derived from bucket, key and version; the id of its first load too."""
-        return _number(*self._identity)
+        return number_of(*self._identity)
 
     def judged_again_id(self, run_id: str) -> int:
         """The load's id when a refused arrival is judged again by another run."""
-        return _number(*self._identity, "again", run_id)
+        return number_of(*self._identity, "again", run_id)
+
+    def loaded_again_id(self, run_id: str, undone: int) -> int:
+        """The load's id when it comes again after that many of its loads were undone."""
+        return number_of(*self._identity, "undone", str(undone), run_id)
 
     def replacement_id(self, run_id: str) -> int:
         """The id when the file takes part in a replacement: asked for again it is done again, retried it is not."""
-        return _number(*self._identity, "replace", run_id)
+        return number_of(*self._identity, "replace", run_id)
 
     @property
     def _identity(self) -> tuple[str, str, str]:
@@ -86,7 +91,7 @@ class Arrival:
 
 def upload_load_id(bucket: str, upload_id: str) -> int:
     """The id of an upload's load, known before there is anything of it."""
-    return _number(bucket, "", upload_id)
+    return number_of(bucket, "", upload_id)
 
 
 @dataclass(frozen=True)
@@ -132,6 +137,8 @@ class Outcome:
     rules: str | None = None
     clean_parts: int = 0
     """Parts of clean parquet that are this load's."""
+    undone_by: int | None = None
+    """The restore or undo that took its rows away again."""
     forecast: Verdict | None = None
     """What a dry run says the verdict would be."""
 
@@ -142,5 +149,5 @@ class Outcome:
 
     @property
     def settled(self) -> bool:
-        """The arrival's rows are in the table; it is never loaded again."""
-        return self.verdict in (Verdict.LOADED, Verdict.DUPLICATE)
+        """The arrival's rows are in the table; it is not loaded again unless that is undone."""
+        return self.verdict in (Verdict.LOADED, Verdict.DUPLICATE) and self.undone_by is None

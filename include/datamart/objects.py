@@ -27,6 +27,16 @@ def clean_key(table: str, load_id: int, part: int) -> str:
     return f"clean/{table}/{load_id}/part-{part:05d}.parquet"
 
 
+def left_key(table: str, load_id: int) -> str:
+    """Keys of clean rows of a load that were not merged, as they gave way to newer files."""
+    return f"clean/{table}/{load_id}/left.parquet"
+
+
+def removed_key(table: str, change_id: int) -> str:
+    """Keys of rows that a load, a restore or an undo removed."""
+    return f"clean/{table}/{change_id}/removed.parquet"
+
+
 def rejected_key(table: str, load_id: int, suffix: str = "csv") -> str:
     """Rejected rows of a load, to be repaired and sent again."""
     return f"rejected/{table}/{table}_rejected_{load_id}.{suffix}"
@@ -122,6 +132,12 @@ class ObjectStore:
         except SourceChanged:
             return None
 
+    def pieces(self, key: str, body: BinaryIO, size: int) -> Iterator[bytes]:
+        """An opened object's bytes, a piece at a time; what breaks off on the way is a fault."""
+        with s3_faults(f"s3://{self.bucket}/{key}"):
+            while piece := body.read(size):
+                yield piece
+
     def remove(self, keys: Iterable[str]) -> None:
         """Delete objects; those that are not there are no error."""
         for key in keys:
@@ -135,6 +151,19 @@ class ObjectStore:
                 self.client.put_object(Bucket=self.bucket, Key=key, Body=body)
             else:
                 self.client.upload_fileobj(body, self.bucket, key)
+
+    def write_once(self, key: str, body: bytes) -> None:
+        """Put an object where none is, or the same.
+
+        Raises:
+            SourceChanged: there is another one already.
+        """
+        try:
+            with s3_faults(f"s3://{self.bucket}/{key}"):
+                self.client.put_object(Bucket=self.bucket, Key=key, Body=body, IfNoneMatch="*")
+        except SourceChanged:
+            if self.fetch(key) != body:  # a second request of ours, when the answer to the first was lost, is no other
+                raise
 
     def move(self, arrival: Arrival, target: str) -> None:
         """Move the listed object within the bucket; a half-done move is finished by calling again.
@@ -177,7 +206,9 @@ def s3_faults(where: str) -> Iterator[None]:
         if code in _CHANGED or code in _GONE:
             raise SourceChanged(f"{where} was replaced or removed after it was listed ({code}).") from None
         if code == "NoSuchBucket":
-            raise ConfigurationError(f"{where}: the bucket does not exist. Check DATAMART_DATA_BUCKET.") from None
+            raise ConfigurationError(
+                f"{where}: the bucket does not exist. Check DATAMART_DATA_BUCKET and DATAMART_BACKUP_BUCKET."
+            ) from None
         if code in _REFUSED:
             raise TerminalFault(f"{where}: S3 refused ({code}). Check the object_store connection's rights.") from None
         raise TransientFault(f"{where}: S3 answered {code or 'an error'}.") from None

@@ -38,7 +38,7 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 _PAGE = 1000
 """Objects in one answer of S3, and the most that one request removes."""
 _LOADS_AT_ONCE = 500
-_CLEAN = re.compile(r"clean/[^/]+/(\d{1,19})/part-(\d+)\.parquet")
+_CLEAN = re.compile(r"clean/[^/]+/(\d{1,19})/(?:part-(\d+)|left|removed)\.parquet")
 _REJECTED = re.compile(r"rejected/[^/]+/[^/]+_rejected_(\d{1,19})\.(?:csv|raw)")
 
 
@@ -139,7 +139,9 @@ class Retention:
 
     def _needed_since(self) -> dict[str, datetime]:
         """By table, when the oldest backup of it that has not expired was taken."""
-        found = self.warehouse.query("SELECT taken_at, tables FROM ops.backups WHERE expired_at IS NULL")
+        found = self.warehouse.query(
+            "SELECT taken_at, tables FROM ops.backups WHERE expired_at IS NULL AND kind = 'taken'"
+        )
         return {
             table: taken_at for taken_at, tables in sorted(found, reverse=True) for table in re.findall(r"\w+", tables)
         }
@@ -160,7 +162,9 @@ class Retention:
             return not self._may_be_of_another_ledger(arrival)
         counted = self._migrated_at.get("migrate_0002_landing")
         # Loads from before the ledger counted parts have none there.
-        return counted is not None and load.started_at >= counted + SLACK and int(name[2]) >= load.clean_parts
+        if counted is None or name[2] is None:  # lists of keys are not counted
+            return False
+        return load.started_at >= counted + SLACK and int(name[2]) >= load.clean_parts
 
     def _is_stray_reject(self, arrival: Arrival, _name: re.Match[str], load: _Load | None) -> bool:
         if load is not None:
@@ -198,7 +202,8 @@ class Retention:
     def _loads(self, ids: dict[str, Any]) -> dict[int, _Load]:
         found = self.warehouse.query(
             "SELECT load_id, clean_parts, rows_rejected, started_at FROM ops.loads"
-            " WHERE verdict <> 'failed' AND load_id IN %(ids)s",
+            " WHERE verdict <> 'failed' AND load_id IN %(ids)s"
+            " UNION ALL SELECT restore_id, clean_parts, 0, finished_at FROM ops.restores WHERE restore_id IN %(ids)s",
             ids,
         )
         return {load_id: _Load(*facts) for load_id, *facts in found}
@@ -221,6 +226,8 @@ class Retention:
         chosen = f"clean_expired_at IS NULL AND (clean_parts > 0 OR started_at < %(counted)s) AND load_id IN ({due})"
         if self.dry_run:
             return self._count(f"SELECT COUNT(*) FROM ops.loads WHERE {chosen}", values)  # noqa: S608
+        told = f"SET clean_expired_at = %(now)s WHERE clean_expired_at IS NULL AND restore_id IN ({due})"
+        self.warehouse.execute(f"UPDATE ops.restores {told}", values)
         return self.warehouse.execute(f"UPDATE ops.loads SET clean_expired_at = %(now)s WHERE {chosen}", values)  # noqa: S608
 
     def _forget_rows(self, table: str, due: str, values: dict[str, Any]) -> Removed:

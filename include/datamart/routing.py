@@ -14,9 +14,15 @@ def table_for(name: str, tables: tuple[Table, ...] = TABLES) -> Table | None:
     base = name.rsplit("/", 1)[-1].lower()
     if not base.endswith(".csv"):
         return None
+    return table_beginning(base, tables)
+
+
+def table_beginning(path: str, tables: tuple[Table, ...] = TABLES) -> Table | None:
+    """The table whose name a path begins with, not followed by a letter, or None; case does not matter."""
+    lower = path.lower()
     fitting = [
         table
         for table in tables
-        if base.startswith(table.name) and not base[len(table.name) : len(table.name) + 1].isalpha()
+        if lower.startswith(table.name) and not lower[len(table.name) : len(table.name) + 1].isalpha()
     ]
     return max(fitting, key=lambda table: len(table.name), default=None)

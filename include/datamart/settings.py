@@ -43,6 +43,10 @@ class Settings(BaseSettings):
     """A file in the landing folder, or an insight behind its tables, is late after so long."""
     backup_hours: Annotated[float, Field(gt=0)] | None = 26
     """A newest backup older than this is missed; empty: backups are not watched."""
+    backup_keep_days: Annotated[int, Field(ge=1)] | None = 35
+    """How long backups are kept, and with them every moment of a table; empty: for ever."""
+    backup_keep_count: Annotated[int, Field(ge=1)] = 7
+    """So many of each table's newest backups stay however old they are."""
     watch_seconds: Annotated[float, Field(ge=1)] = 60
     """How often the process that watches asks whether all is well."""
 

@@ -25,8 +25,11 @@ def statement(dialect: str, name: str) -> str:
     raise ConfigurationError(f"There is no statement '{name}' for {dialect} under {SQL.name}/.")
 
 
-def table_names(table: Table, staging: str) -> dict[str, str]:
-    """What the statements about one table and its staging call things; all made from dictionary names."""
+def table_names(table: Table, staging: str, target: str | None = None) -> dict[str, str]:
+    """What the statements about one table and its staging call things; all made from dictionary names.
+
+    ``target`` is another table of the same columns in the place of the table itself.
+    """
     # Quoted, because a column may carry a type's name (datetime), which Redshift's grammar takes for the type.
     key = f'"{table.key}"'
     columns = [f'"{name}"' for name in table.names]
@@ -38,8 +41,9 @@ def table_names(table: Table, staging: str) -> dict[str, str]:
     def assignments(source: str) -> str:
         return ", ".join(f"{name} = {source}.{name}" for name in values) or f"{key} = {source}.{key}"
 
+    target = target or f"public.{table.name}"
     return {
-        "target": f"public.{table.name}",
+        "target": target,
         "history": f"{table.name}_history",
         "staging": staging,
         "key": key,
@@ -51,7 +55,10 @@ def table_names(table: Table, staging: str) -> dict[str, str]:
         "assignments": assignments("staging"),
         "excluded_assignments": assignments("excluded"),
         "differs": differs("target"),
-        "target_differs": differs(f"public.{table.name}"),
+        "target_differs": differs(target),
         "excluded_differs": differs("target", "excluded"),
+        "coalesced_key": f"COALESCE(staging.{key}, target.{key})",
+        "staged_values": "".join(f"staging.{name}, " for name in values),
+        "before_values": "".join(f"was.{name}, " for name in values),
         "definitions": ",\n    ".join(f'"{column.name}" {column.type.sql} NOT NULL' for column in table.columns),
     }

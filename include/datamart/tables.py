@@ -16,6 +16,8 @@ from datamart.errors import ConfigurationError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+LOAD_ID = "_load_id"
+"""The column of every table that names the load which brought the row."""
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 
 
@@ -84,6 +86,13 @@ class Table:
         import pyarrow as pa
 
         return pa.schema([pa.field(column.name, column.type.arrow, nullable=False) for column in self.columns])
+
+    @property
+    def kept_schema(self) -> pa.Schema:
+        """The schema of rows as they are kept in backups: with the load that brought each."""
+        import pyarrow as pa
+
+        return self.arrow_schema.append(pa.field(LOAD_ID, pa.int64(), nullable=False))
 
 
 TABLES: tuple[Table, ...] = (

@@ -8,6 +8,7 @@ INNER JOIN ops.loads AS kept
 WHERE
     newer.table_name = %(table)s
     AND newer.verdict IN ('loaded', 'duplicate')
+    AND newer.undone_by IS NULL
     AND newer.listed_at >= %(listed_at)s
     AND (newer.listed_at > %(listed_at)s OR newer.arrived_at >= %(arrived_at)s)
     AND (

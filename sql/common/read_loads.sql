@@ -24,7 +24,8 @@ SELECT
     repairs,
     duplicate_of,
     commit_seq,
-    rejects_expired_at
+    rejects_expired_at,
+    undone_by
 FROM ops.loads
 WHERE {conditions}
 ORDER BY finished_at DESC, load_id DESC

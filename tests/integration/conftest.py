@@ -19,6 +19,7 @@ from tests.bucket import own_bucket
 from tests.integration.landing_sound import assert_landed
 from tests.integration.landing_zone import Dated, Zone
 from tests.integration.sound import assert_converged, assert_sound
+from tests.integration.vault import Vault
 from tests.integration.world import Database, World
 from tests.stack import Stack
 
@@ -95,3 +96,20 @@ def zone(spoiled_zone: Zone) -> Iterator[Zone]:
     """A landing folder that every test leaves as docs/reliability.md promises; that is asserted at its end."""
     yield spoiled_zone
     assert_landed(spoiled_zone)
+
+
+@pytest.fixture(scope="module")
+def backup_store(warehouse_and_s3: Stack) -> Iterator[ObjectStore]:
+    """A bucket of backups for the module."""
+    client = warehouse_and_s3.s3
+    with own_bucket(client, "backup") as bucket:
+        yield ObjectStore(client, bucket)
+
+
+@pytest.fixture
+def vault(spoiled: World, backup_store: ObjectStore) -> Iterator[Vault]:
+    """A world with an empty backup bucket, left as docs/reliability.md promises."""
+    vault = Vault(spoiled, backup_store)
+    vault.clear()
+    yield vault
+    assert_sound(spoiled)

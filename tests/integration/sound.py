@@ -20,7 +20,7 @@ _LOADS = {
         WHERE verdict <> 'loaded' AND rows_inserted + rows_updated + rows_removed > 0""",
     "an arrival is applied once": """
         SELECT source_key, source_version, count(*) FROM ops.loads
-        WHERE verdict IN ('loaded', 'duplicate') AND mode = 'upsert'
+        WHERE verdict IN ('loaded', 'duplicate') AND mode = 'upsert' AND undone_by IS NULL
         GROUP BY source_bucket, source_key, source_version HAVING count(*) > 1""",
     "what was applied has a commit number": """
         SELECT load_id FROM ops.loads WHERE verdict IN ('loaded', 'duplicate') AND commit_seq IS NULL""",
@@ -37,36 +37,47 @@ _LOADS = {
         WHERE repairs IS NOT NULL AND NOT EXISTS (SELECT FROM ops.loads WHERE load_id = repair.repairs)""",
 }
 
+_COMMITS = """(
+    SELECT load_id AS id, commit_seq, rows_inserted AS put, rows_updated AS changed, rows_removed AS removed,
+        verdict = 'loaded' AS applied FROM ops.loads WHERE table_name = '{table}'
+    UNION ALL
+    SELECT restore_id, commit_seq, rows_added, rows_changed, rows_removed, TRUE FROM ops.restores
+    WHERE table_name = '{table}' AND kind <> 'copy'
+)"""
+
 _TABLES = {
-    "every row is of a load that is loaded": """
-        SELECT id, live._load_id FROM public.{table} AS live LEFT JOIN ops.loads ON load_id = live._load_id
-        WHERE verdict IS DISTINCT FROM 'loaded' OR table_name IS DISTINCT FROM '{table}'""",
-    "live rows are those inserted and not removed": """
-        SELECT live, counted FROM (SELECT count(*) AS live FROM public.{table}) AS a,
-        (SELECT coalesce(sum(rows_inserted) - sum(rows_removed), 0) AS counted FROM ops.loads
-            WHERE table_name = '{table}') AS b
+    "every row is of a load that is loaded": f"""
+        SELECT live.id, live._load_id FROM public.{{table}} AS live
+        LEFT JOIN {_COMMITS} AS commits ON commits.id = live._load_id
+        WHERE applied IS DISTINCT FROM TRUE""",
+    "live rows are those inserted and not removed": f"""
+        SELECT live, counted FROM (SELECT count(*) AS live FROM public.{{table}}) AS a,
+        (SELECT coalesce(sum(put) - sum(removed), 0) AS counted FROM {_COMMITS} AS commits) AS b
         WHERE live <> counted""",
-    "replaced and removed rows are in the history": """
-        SELECT kept, counted FROM (SELECT count(*) AS kept FROM ops.{table}_history) AS a,
-        (SELECT coalesce(sum(rows_updated) + sum(rows_removed), 0) AS counted FROM ops.loads
-            WHERE table_name = '{table}') AS b
+    "replaced and removed rows are in the history": f"""
+        SELECT kept, counted FROM (SELECT count(*) AS kept FROM ops.{{table}}_history) AS a,
+        (SELECT coalesce(sum(changed) + sum(removed), 0) AS counted FROM {_COMMITS} AS commits) AS b
         WHERE kept <> counted""",
-    "history names both loads by their commit numbers": """
-        SELECT id, _load_id, _commit_seq, _replaced_by, _replaced_seq FROM ops.{table}_history AS old
+    "history names both loads by their commit numbers": f"""
+        SELECT old.id, _load_id, _commit_seq, _replaced_by, _replaced_seq FROM ops.{{table}}_history AS old
         LEFT JOIN ops.loads AS brought ON brought.load_id = old._load_id AND brought.verdict = 'loaded'
-        LEFT JOIN ops.loads AS took ON took.load_id = old._replaced_by AND took.verdict = 'loaded'
-        WHERE brought.commit_seq IS DISTINCT FROM _commit_seq OR took.commit_seq IS DISTINCT FROM _replaced_seq
+        LEFT JOIN {_COMMITS} AS took ON took.id = old._replaced_by AND took.applied
+        WHERE coalesce(brought.commit_seq, 0) <> _commit_seq OR took.commit_seq IS DISTINCT FROM _replaced_seq
         OR _commit_seq >= _replaced_seq""",
-    "commit numbers rise by one": """
+    "commit numbers rise by one": f"""
         SELECT place, commit_seq FROM (
-            SELECT commit_seq, row_number() OVER (ORDER BY commit_seq) AS place FROM ops.loads
-            WHERE table_name = '{table}' AND commit_seq IS NOT NULL) AS numbered
+            SELECT commit_seq, row_number() OVER (ORDER BY commit_seq) AS place FROM {_COMMITS} AS commits
+            WHERE commit_seq IS NOT NULL) AS numbered
         WHERE place <> commit_seq""",
-    "the table knows its last commit number": """
-        SELECT commit_seq, changed_seq FROM ops.tables WHERE table_name = '{table}' AND (
-            commit_seq <> (SELECT coalesce(max(commit_seq), 0) FROM ops.loads WHERE table_name = '{table}')
-            OR changed_seq <> (SELECT coalesce(max(commit_seq), 0) FROM ops.loads
-                WHERE table_name = '{table}' AND rows_inserted + rows_updated + rows_removed > 0))""",
+    "the table knows its last commit number": f"""
+        SELECT commit_seq, changed_seq FROM ops.tables WHERE table_name = '{{table}}' AND (
+            commit_seq <> (SELECT coalesce(max(commits.commit_seq), 0) FROM {_COMMITS} AS commits)
+            OR changed_seq <> (SELECT coalesce(max(commits.commit_seq), 0) FROM {_COMMITS} AS commits
+                WHERE put + changed + removed > 0))""",
+    "what is undone names what undid it": """
+        SELECT load_id, undone_by, undone_seq FROM ops.loads AS undone WHERE table_name = '{table}'
+        AND (undone_by IS NULL) <> (undone_seq IS NULL) OR undone_by IS NOT NULL AND NOT EXISTS (
+            SELECT FROM ops.restores WHERE restore_id = undone.undone_by AND commit_seq = undone.undone_seq)""",
 }
 
 CHECKS: dict[str, str] = _LOADS | {

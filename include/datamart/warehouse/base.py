@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -22,12 +22,12 @@ from datamart.errors import BalanceError
 from datamart.loads import SUPERSEDED, Arrival, Counts, Mode, Outcome, Verdict
 from datamart.reasons import Reject
 from datamart.statements import statement, table_names
-from datamart.tables import Table
+from datamart.tables import Column, Table, Type
 
 _LEDGER = (
     "load_id", "table_name", "sha256", "source_key", "verdict", "code", "message", "rows_read", "rows_inserted",
     "rows_updated", "rows_unchanged", "rows_rejected", "rows_removed", "blank_lines", "warnings", "repairs",
-    "duplicate_of", "commit_seq", "run_id", "rules", "clean_parts",
+    "duplicate_of", "commit_seq", "run_id", "rules", "clean_parts", "undone_by",
 )  # fmt: skip
 
 
@@ -124,12 +124,36 @@ class Warehouse(ABC):
         """Create temporary table ``staging`` and copy ``batches`` into it."""
 
     @abstractmethod
+    def stage_kept(self, table: Table, staging: str, batches: Iterable[pa.RecordBatch]) -> int:
+        """The same for rows that bring their ``_load_id`` along; how many."""
+
+    @abstractmethod
+    def append_kept(self, table: Table, relation: str, batches: Iterable[pa.RecordBatch]) -> int:
+        """Copy rows with their ``_load_id`` into ``relation``, a table of the same columns; how many."""
+
+    @abstractmethod
+    def rows_of(self, table: Table, relation: str, condition: str = "") -> Iterator[pa.RecordBatch]:
+        """Rows of ``relation``, a table of the columns of ``table`` and ``_load_id``, in batches of bounded size."""
+
+    @abstractmethod
+    def one_moment(self, relations: Sequence[str]) -> AbstractContextManager[None]:
+        """A transaction that only reads, and sees all tables as they are when it begins."""
+
+    @abstractmethod
+    def version(self) -> str:
+        """The server's name and version."""
+
+    @abstractmethod
     def copy_rejects(self, load_id: int, rejects: Iterable[Reject]) -> None:
         """Add rejected rows to ``ops.rejected_rows`` within the open transaction."""
 
     @abstractmethod
     def lock(self, table: Table) -> Numbers:
         """Take the table's lock for this transaction; the numbers it guards."""
+
+    @abstractmethod
+    def alive(self) -> bool:
+        """The session has not ended."""
 
     @abstractmethod
     def close(self) -> None:
@@ -147,7 +171,7 @@ class Warehouse(ABC):
         """All keys of a table, or of the rows that a load put there."""
         condition = "" if load_id is None else " WHERE _load_id = %(load_id)s"
         rows = self.query(f'SELECT "{table.key}" FROM public.{table.name}{condition}', {"load_id": load_id})  # noqa: S608
-        return np.array([row[0] for row in rows], np.int64)
+        return keys_in(rows)
 
     def changed_number(self, table: Table) -> int:
         """The number of the newest commit that changed rows of the table, read without its lock."""
@@ -180,13 +204,22 @@ class Warehouse(ABC):
         found = self.query(self.sql("newer_loads"), {"table": table.name, **place})
         return [NewerLoad(int(load_id), int(parts), Mode(mode)) for load_id, parts, mode in found]
 
-    def leave_to_newer(self, table: Table, staging: str, newer: Table, keys: Iterable[pa.RecordBatch]) -> int:
-        """Remove staged rows with these keys; how many. ``newer`` describes the temporary table of the keys."""
-        name = f"{staging}_newer"
-        self.stage(newer, name, keys)
-        removed = self.execute(self.sql("leave_to_newer", **(table_names(table, staging) | {"newer": name})))
+    def leave_to_newer(self, table: Table, staging: str, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Remove staged rows that have one of these keys; the keys of those there were."""
+        with self.key_list(table, f"{staging}_newer", keys) as newer:
+            names = table_names(table, staging) | {"newer": newer}
+            left = keys_in(self.query(self.sql("left_to_newer", **names)))
+            self.execute(self.sql("leave_to_newer", **names))
+        return left
+
+    @contextmanager
+    def key_list(self, table: Table, name: str, keys: npt.NDArray[np.int64]) -> Iterator[str]:
+        """Temporary table ``name`` of keys of the table, for as long as the block lasts."""
+        listed = Table(f"{table.name}_keys", (Column(table.key, Type.INTEGER),), key=table.key)
+        batch = pa.RecordBatch.from_arrays([pa.array(keys.astype(np.int32))], schema=listed.arrow_schema)
+        self.stage(listed, name, [batch])
+        yield name
         self.drop_staging(name)
-        return removed
 
     def count_of(self, table: Table, load_id: int) -> int:
         """Rows of the table that a load put there."""
@@ -210,7 +243,10 @@ class Warehouse(ABC):
         return [Ended(_outcome(row[:-2]), *row[-2:]) for row in self.query(text, {"load_ids": tuple(load_ids)})]
 
     def loads_of(self, arrival_id: int) -> list[Outcome]:
-        """The loads of one arrival that came to a verdict, replacements aside: settled ones first, oldest first."""
+        """The loads of one arrival that came to a verdict, replacements aside: settled ones first, oldest first.
+
+        Those that were undone are among them.
+        """
         return self._ledger(
             "arrival_id = %(arrival_id)s AND mode = 'upsert' AND verdict <> 'failed'"
             " ORDER BY CASE WHEN verdict = 'rejected' THEN 1 ELSE 0 END, commit_seq, finished_at",
@@ -221,7 +257,7 @@ class Warehouse(ABC):
         """Some file of that many bytes was loaded by the same rules: worth hashing one of the same size."""
         found = self.query(
             "SELECT 1 FROM ops.loads WHERE table_name = %(table)s AND bytes = %(size)s AND rules = %(rules)s"
-            " AND verdict = 'loaded' LIMIT 1",
+            " AND verdict = 'loaded' AND undone_by IS NULL LIMIT 1",
             {"table": table.name, "size": size, "rules": rules},
         )
         return bool(found)
@@ -229,10 +265,12 @@ class Warehouse(ABC):
     def first_load_of_content(self, table: Table, sha256: str, rules: str | None = None) -> KnownContent | None:
         """The first load of the same bytes - with ``rules``, of those that were judged by them - or None.
 
-        A load whose rows gave way to newer ones does not count: the table does not hold what it brought.
+        A load that was undone, or whose rows gave way to newer ones, does not count: the table does not hold what it
+        brought.
         """
         found = self._ledger(
             "sha256 = %(sha256)s AND table_name = %(table)s AND verdict IN ('loaded', 'duplicate')"
+            " AND undone_by IS NULL"
             " AND rules = COALESCE(%(rules)s, rules) AND warnings NOT LIKE %(gave_way)s ORDER BY commit_seq",
             {"sha256": sha256, "table": table.name, "rules": rules, "gave_way": f'%"{SUPERSEDED}"%'},
         )
@@ -293,6 +331,11 @@ class Warehouse(ABC):
             raise BalanceError(f"{table.name}, load {load_id}: {removed} rows removed, {kept} kept in the history.")
         return removed
 
+    def keys_removed_by(self, table: Table, change_id: int, commit_seq: int) -> npt.NDArray[np.int64]:
+        """Keys of rows that the history has from this commit and that are not in the table any more."""
+        text = self.sql("removed_keys", **table_names(table, ""))
+        return keys_in(self.query(text, {"change_id": change_id, "commit_seq": commit_seq}))
+
     def join_keys(self, table: Table, stagings: list[str], joined: str) -> None:
         """Make temporary table ``joined`` of the keys in all ``stagings``."""
         parts = " UNION ".join(f"SELECT {table.key} FROM {name}" for name in stagings)  # noqa: S608
@@ -340,6 +383,13 @@ class Warehouse(ABC):
 
 
 Times = tuple[datetime, datetime]
+
+
+def keys_in(rows: Iterable[tuple[Any, ...]]) -> npt.NDArray[np.int64]:
+    """The keys that a query has found."""
+    return np.array([row[0] for row in rows], np.int64)
+
+
 _END = datetime.max.replace(tzinfo=UTC)
 
 
@@ -365,6 +415,7 @@ def _outcome(row: tuple[Any, ...]) -> Outcome:
         run_id=found["run_id"],
         rules=found["rules"],
         clean_parts=found["clean_parts"],
+        undone_by=found["undone_by"],
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datamart.tables import Table, Type
+from datamart.tables import LOAD_ID, Table, Type
 
 HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 TRAILER = b"\xff\xff"
@@ -24,7 +24,10 @@ _WIDTHS = {Type.INTEGER: 4, Type.DATETIME: 8}
 
 
 def encoded(table: Table, batches: Iterable[pa.RecordBatch], load_id: int | None = None) -> Iterator[bytes]:
-    """The whole stream in pieces of about ``SLICE_BYTES``; with ``load_id`` each row ends in it as a BIGINT."""
+    """The whole stream in pieces of about ``SLICE_BYTES``; with ``load_id`` each row ends in it as a BIGINT.
+
+    Rows of batches that have a column ``_load_id`` end in their own.
+    """
     yield HEADER
     for batch in batches:
         yield from _slices(_rows(table, batch, load_id))
@@ -35,7 +38,8 @@ def _rows(table: Table, batch: pa.RecordBatch, load_id: int | None) -> pa.Buffer
     """All rows of a batch, one after another."""
     pieces: list[pa.Array] = []
     run = _FixedRun(batch.num_rows)
-    run.add(">i2", len(table.columns) + (load_id is not None))
+    brought_by = _numbers(Type.INTEGER, batch.column(LOAD_ID)) if LOAD_ID in batch.schema.names else load_id
+    run.add(">i2", len(table.columns) + (brought_by is not None))
     for column in table.columns:
         values = batch.column(column.name)
         if column.type is Type.TEXT:
@@ -45,9 +49,9 @@ def _rows(table: Table, batch: pa.RecordBatch, load_id: int | None) -> pa.Buffer
         else:
             run.add(">i4", _WIDTHS[column.type])
             run.add(f">i{_WIDTHS[column.type]}", _numbers(column.type, values))
-    if load_id is not None:
+    if brought_by is not None:
         run.add(">i4", 8)
-        run.add(">i8", load_id)
+        run.add(">i8", brought_by)
     if run.fields:
         pieces.append(run.array())
     joined = pieces[0] if len(pieces) == 1 else pc.binary_join_element_wise(*pieces, b"")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Any
@@ -20,6 +20,7 @@ from datamart.statements import table_names
 from datamart.tables import Table
 from datamart.warehouse.base import Merged, Numbers, Warehouse
 from datamart.warehouse.binarycopy import encoded
+from datamart.warehouse.binaryread import decoded
 
 # Classes of SQLSTATE that another try may mend: connection, resources, rollback, operator, system, lock.
 _TRANSIENT = ("08", "40", "53", "55", "57", "58")
@@ -28,6 +29,8 @@ _WORTH_STATISTICS = 1000
 _RETURNS_OLD_ROWS = 180_000  # the first server version whose RETURNING knows "old"
 # A table of at least so many times the staged rows is looked into by key.
 _PROBE_SHARE = 4
+_PAGES_AT_ONCE = 2048
+_PAGES_OF = "SELECT pg_relation_size(CAST(%(relation)s AS REGCLASS)) / CAST(current_setting('block_size') AS INTEGER)"
 # Both ends notice within about a minute that the other is gone, so that no task waits and no lock is held for ever.
 _PATIENCE = {
     "application_name": "datamart",
@@ -94,6 +97,49 @@ class PostgresWarehouse(Warehouse):
         if rows >= _WORTH_STATISTICS:
             self.execute(f"ANALYZE {staging}")
 
+    def stage_kept(self, table: Table, staging: str, batches: Iterable[pa.RecordBatch]) -> int:
+        self.execute(self.sql("create_staging_kept", **table_names(table, staging)))
+        rows = self.append_kept(table, staging, batches)
+        if rows >= _WORTH_STATISTICS:
+            self.execute(f"ANALYZE {staging}")
+        return rows
+
+    def append_kept(self, table: Table, relation: str, batches: Iterable[pa.RecordBatch]) -> int:
+        return self._copy(f"COPY {relation} ({table_names(table, '')['columns']}, _load_id)", encoded(table, batches))
+
+    def rows_of(self, table: Table, relation: str, condition: str = "") -> Iterator[pa.RecordBatch]:
+        """A range of pages at a time: each is a COPY of its own, so that no more is read than is asked for."""
+        pages = int(self.query(_PAGES_OF, {"relation": relation})[0][0])
+        columns = f"{table_names(table, '')['columns']}, _load_id"
+        for first in range(0, max(pages, 1), _PAGES_AT_ONCE):
+            end = first + _PAGES_AT_ONCE
+            # Pages that were added since lie in the last range.
+            until = f" AND ctid < '({end},0)'" if end < pages else ""
+            wanted = f" AND {condition}" if condition else ""
+            chosen = f"SELECT {columns} FROM {relation} WHERE ctid >= '({first},0)'{until}{wanted}"  # noqa: S608
+            rows = _Rows()
+            with _faults(), self._connection.cursor() as cursor:
+                cursor.copy_expert(f"COPY ({chosen}) TO STDOUT (FORMAT binary)", rows)
+            batch = decoded(table.kept_schema, rows)
+            if batch.num_rows:
+                yield batch
+
+    def version(self) -> str:
+        return f"PostgreSQL {self.query('SHOW server_version')[0][0]}"
+
+    @contextmanager
+    def one_moment(self, relations: Sequence[str]) -> Iterator[None]:
+        self.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        try:
+            # Before anything is read, as a table that is truncated meanwhile would look empty at an earlier moment.
+            for relation in relations:
+                self.execute(f"LOCK TABLE {relation} IN ACCESS SHARE MODE")
+            yield
+        finally:
+            if not self._connection.closed:
+                with suppress(DatamartError):
+                    self.execute("ROLLBACK")
+
     def _copy(self, target: str, pieces: Iterable[bytes]) -> int:
         """Send pieces while they are made: another thread makes them, this one waits for the server. Rows copied."""
         with ahead(pieces, _PIECES_AHEAD) as made:
@@ -152,8 +198,17 @@ class PostgresWarehouse(Warehouse):
             raise TerminalFault(f"The warehouse does not know table {table.name}. Run its migrations first.")
         return Numbers(int(found[0][0]), int(found[0][1]))
 
+    def alive(self) -> bool:
+        return not self._connection.closed
+
     def close(self) -> None:
         self._connection.close()
+
+
+class _Rows(list[bytes]):
+    """The messages of a COPY, one a row, as the file that it writes to; no Python function is called for each."""
+
+    write = list.append
 
 
 class _Source:

@@ -1,0 +1,1 @@
+"""Backups and what is made of them: restores, undos, drills, and any moment of a table."""

@@ -1,0 +1,262 @@
+"""Brings a table back: to a backup, or to any moment after one; or puts that into another table to look at.
+
+    Restore(warehouse, store, backups, settings, run).restore(Wanted("jobs", at=moment, dry_run=True))
+
+Every byte is checked before anything else is done; the rows are staged, the difference to the live table is found and
+applied in one transaction.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from datamart.errors import BackupDamaged, ConfigurationError, TransientFault
+from datamart.objects import ObjectStore
+from datamart.recovery.catalogue import LATEST, Catalogue, ledger_name
+from datamart.recovery.difference import Difference, Sizes
+from datamart.recovery.digest import Digest
+from datamart.recovery.fitting import Fit, fit, require_free_name
+from datamart.recovery.ledger import Change, change_id, find_change, record_change
+from datamart.recovery.manifest import Manifest
+from datamart.recovery.moment import Event, Replay, commit_at, events_between
+from datamart.recovery.parts import fetch, rows_in
+from datamart.settings import Settings
+from datamart.statements import table_names
+from datamart.tables import TABLES, Table, table_named
+from datamart.warehouse.base import Warehouse
+
+log = logging.getLogger(__name__)
+
+RESTORE, COPY = "restore", "copy"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a table is to become: a backup (by default the newest), or - with ``at`` - what it was at a moment."""
+
+    table: str
+    backup_id: str | None = None
+    at: datetime | None = None
+    into: str | None = None
+    """Another table that is made of it; the live one stays as it is."""
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class Point:
+    """A state of a table: a backup and what changed rows after it."""
+
+    manifest: Manifest
+    events: tuple[Event, ...] = ()
+    commit_seq: int | None = None
+    """The newest commit in it; None where commits cannot be compared, as in a backup of another ledger."""
+
+
+@dataclass(frozen=True)
+class Restore:
+    """Restores tables of one warehouse; ``run`` names the Dag run for the ledger."""
+
+    warehouse: Warehouse
+    store: ObjectStore
+    backups: ObjectStore
+    settings: Settings
+    run: Mapping[str, str] = field(default_factory=dict)
+    tables: tuple[Table, ...] = TABLES
+
+    def restore(self, wanted: Wanted) -> Change:
+        """Do it, or say what would be done.
+
+        Raises:
+            ConfigurationError: there is no such table or backup, or another table's name cannot be taken.
+            ChangeRefused: rows would be lost, or the moment cannot be reached; nothing was touched.
+            BackupDamaged: the backup is not what was written; nothing was touched.
+        """
+        number = change_id(RESTORE, wanted.table, self.run)
+        table = table_named(wanted.table, self.tables)
+        done = None if wanted.dry_run else find_change(self.warehouse, number)
+        if done is not None:
+            return done
+        if wanted.into is not None:
+            require_free_name(self.warehouse, wanted.into, self.tables)
+        point = self.point(table, wanted)
+        log.info("%s: from backup %s, %d later changes", table.name, point.manifest.backup_id, len(point.events))
+        fitting = fit(self.warehouse, table, point.manifest, live=wanted.into is None)
+        change = Change(
+            number,
+            table.name,
+            COPY if wanted.into else RESTORE,
+            backup_id=point.manifest.backup_id,
+            target_seq=point.commit_seq,
+            target_at=wanted.at,
+            into=wanted.into,
+            dry_run=wanted.dry_run,
+            notes=fitting.notes,
+        )
+        with ExitStack() as resources:
+            staging = f"restore_{number}"
+            resources.callback(self._drop, staging)
+            strange = self._stage(point, fitting, staging, resources)
+            change = replace(change, notes=(*change.notes, *strange), rows=self._count(staging))
+            if wanted.into is not None:
+                return self._into(change, fitting, staging)
+            return self._apply(change, table, staging, fitting)
+
+    def point(self, table: Table, wanted: Wanted) -> Point:
+        """Which backup, and what after it."""
+        catalogue, ledger = Catalogue(self.backups), ledger_name(self.warehouse)
+        if wanted.at is None:
+            chosen = wanted.backup_id or LATEST
+            manifest = catalogue.newest([table.name]) if chosen == LATEST else catalogue.read(chosen)
+            if table.name not in manifest.tables:
+                names = ", ".join(manifest.tables)
+                raise ConfigurationError(f"Backup {manifest.backup_id} holds {names}, not {table.name}.")
+            known = manifest.tables[table.name].commit_seq if manifest.ledger == ledger else None
+            return Point(manifest, (), known)
+        if wanted.backup_id not in (None, LATEST):
+            raise ConfigurationError("Choose a backup or a moment, not both: a moment finds its backup itself.")
+        if wanted.at > self.warehouse.now():
+            raise ConfigurationError(f"{wanted.at:%Y-%m-%dT%H:%M:%SZ} is yet to come. Choose a moment that was.")
+        until = commit_at(self.warehouse, table, wanted.at)
+        manifest = catalogue.before(table.name, until, ledger, wanted.at)
+        after = manifest.tables[table.name].commit_seq or 0
+        return Point(manifest, tuple(events_between(self.warehouse, table, after, until)), until)
+
+    def _stage(self, point: Point, fitting: Fit, staging: str, resources: ExitStack) -> list[str]:
+        """Check all of it, then put its rows into ``staging``; what is strange about them."""
+        manifest, table = point.manifest, fitting.table
+        parts = manifest.tables[table.name].parts
+        fetched = fetch(self.backups, manifest.backup_id, parts, resources)
+        log.info("%s: all %d parts are as they were written", table.name, len(parts))
+        first = staging if fitting.whole else f"{staging}_partly"
+        resources.callback(self._drop, first)
+        digest = Digest()
+        rows = _seen(rows_in(fetched, manifest, fitting.stored.kept_schema), digest)
+        staged = self.warehouse.stage_kept(fitting.stored, first, rows)
+        _require_same(manifest, table, fitting, staged, digest)
+        _require_keys(self.warehouse, manifest, table, first, staged)
+        log.info("%s: %d rows are staged", table.name, staged)
+        if not fitting.whole:
+            fitting.fill(self.warehouse, first, staging, staged)
+        return Replay(self.warehouse, self.store, table).apply(point.events, staging)
+
+    def _apply(self, change: Change, table: Table, staging: str, fitting: Fit) -> Change:
+        difference = Difference(self.warehouse, table, f"difference_{change.change_id}")
+        if change.dry_run:
+            try:
+                difference.to_staged(staging, change.change_id)
+                sizes = difference.sizes()
+                return _told(change, sizes, difference.examples())
+            finally:
+                self._drop(difference.name)
+        with self.warehouse.transaction():
+            numbers = self.warehouse.lock(table).next(changed=False)
+            done = find_change(self.warehouse, change.change_id)
+            if done is not None:
+                return done
+            difference.to_staged(staging, change.change_id)
+            sizes = difference.sizes()
+            fitting.require_insertable(self.warehouse, sizes.added)
+            parts = difference.keep(self.store, change.change_id, self.settings.part_rows)
+            difference.apply(change.change_id, numbers.commit)
+            self._require_count(table, change)
+            change = replace(change, commit_seq=numbers.commit, clean_parts=parts)
+            change = _told(change, sizes, {})
+            mark_loads(self.warehouse, table, change)
+            record_change(self.warehouse, change, self.run)
+            self.warehouse.set_sequence(table, numbers.now(changed=change.any))
+            difference.drop()
+        return change
+
+    def _into(self, change: Change, fitting: Fit, staging: str) -> Change:
+        """Make another table of what is staged."""
+        message = f"{change.rows} rows of {change.table} are in public.{change.into}."
+        if change.dry_run:
+            return replace(change, message=f"{change.rows} rows of {change.table} would be in public.{change.into}.")
+        change = replace(change, message=message)
+        kept = fitting.table if fitting.whole else fitting.stored
+        with self.warehouse.transaction():
+            names = table_names(kept, staging, target=f"public.{change.into}")
+            self.warehouse.execute(self.warehouse.sql("create_copy", **names))
+            record_change(self.warehouse, change, self.run)
+        return change
+
+    def _count(self, relation: str) -> int:
+        return int(self.warehouse.query(f"SELECT COUNT(*) FROM {relation}")[0][0])  # noqa: S608
+
+    def _require_count(self, table: Table, change: Change) -> None:
+        live = self._count(f"public.{table.name}")
+        if live != change.rows:
+            raise BackupDamaged(f"{table.name} would have {live} rows, not {change.rows}. Nothing was committed.")
+
+    def _drop(self, staging: str) -> None:
+        with suppress(TransientFault):  # a session that has ended has taken its temporary tables along
+            self.warehouse.drop_staging(staging)
+
+
+def mark_loads(warehouse: Warehouse, table: Table, change: Change) -> None:
+    """Loads that a restore took away count as new when they come again; those it brought back do not any more."""
+    # Of a backup of another ledger nobody knows which loads are in it: each file is judged anew when it comes again.
+    target = -1 if change.target_seq is None else change.target_seq
+    values = {
+        "table": table.name, "change_id": change.change_id, "commit_seq": change.commit_seq, "target_seq": target
+    }  # fmt: skip
+    warehouse.execute(warehouse.sql("mark_done_again"), values)
+    warehouse.execute(warehouse.sql("mark_undone"), values)
+
+
+def _told(change: Change, sizes: Sizes, examples: Mapping[str, list[int]]) -> Change:
+    change = replace(change, added=sizes.added, changed=sizes.changed, removed=sizes.removed)
+    verb = "would be" if change.dry_run else "were"
+    message = f"{sizes.added} rows {verb} added, {sizes.changed} changed and {sizes.removed} removed."
+    if not change.any:
+        message = (
+            f"{change.table} is as it was then already; nothing {'is to be done' if change.dry_run else 'changed'}."
+        )
+    shown = tuple(f"{kind}: ids {', '.join(map(str, keys))}" for kind, keys in examples.items() if keys)
+    return replace(change, message=message, notes=(*change.notes, *shown))
+
+
+def _seen(batches: Iterator[pa.RecordBatch], digest: Digest) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        digest.add(batch)
+        yield batch
+
+
+def _require_same(manifest: Manifest, table: Table, fitting: Fit, staged: int, digest: Digest) -> None:
+    told = manifest.tables[table.name]
+    same = not fitting.comparable or told.digest is None or told.digest == digest.value
+    if staged != told.rows or digest.rows != told.rows or not same:
+        raise BackupDamaged(
+            f"Backup {manifest.backup_id} of {table.name} does not hold the {told.rows} rows that its manifest tells "
+            f"(found: {staged}). Nothing was touched. Restore another backup."
+        )
+
+
+def _require_keys(warehouse: Warehouse, manifest: Manifest, table: Table, staging: str, staged: int) -> None:
+    keys = int(warehouse.query(f'SELECT COUNT(DISTINCT "{table.key}") FROM {staging}')[0][0])  # noqa: S608
+    if keys != staged:
+        raise BackupDamaged(
+            f"Backup {manifest.backup_id} of {table.name} holds {staged - keys} rows whose {table.key} is another "
+            "row's too. Nothing was touched. Restore another backup."
+        )
+
+
+def moment_of(text: str) -> datetime:
+    """A moment as people write it: ISO 8601, with a zone or in UTC.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ConfigurationError(
+            f"'{text[:40]}' is no moment. Write it as 2026-11-25T14:05:00Z, in UTC or with an offset."
+        ) from None
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)

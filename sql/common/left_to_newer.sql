@@ -1,0 +1,3 @@
+SELECT staging.{key}
+FROM {staging} AS staging
+WHERE staging.{key} IN (SELECT newer.{key} FROM {newer} AS newer)

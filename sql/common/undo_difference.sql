@@ -1,0 +1,28 @@
+-- What must be done to a table so that one load's rows are again what they were before it.
+CREATE TEMPORARY TABLE {difference} AS
+SELECT
+    target.{key},
+    {before_values}
+    was._load_id,
+    CASE WHEN was.{key} IS NULL THEN 'removed' ELSE 'changed' END AS _change
+FROM {target} AS target
+LEFT JOIN ops.{history} AS was
+    ON
+        target.{key} = was.{key}
+        AND was._replaced_by = %(load_id)s
+        AND was._replaced_seq = %(commit_seq)s
+WHERE target._load_id = %(load_id)s
+UNION ALL
+SELECT
+    was.{key},
+    {before_values}
+    was._load_id,
+    'added' AS _change
+FROM ops.{history} AS was
+LEFT JOIN {target} AS target ON was.{key} = target.{key}
+LEFT JOIN ops.{history} AS put ON was.{key} = put.{key} AND put._load_id = %(load_id)s
+WHERE
+    was._replaced_by = %(load_id)s
+    AND was._replaced_seq = %(commit_seq)s
+    AND target.{key} IS NULL
+    AND put.{key} IS NULL

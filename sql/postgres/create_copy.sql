@@ -1,0 +1,7 @@
+CREATE TABLE {target} AS
+SELECT
+    {columns},
+    _load_id
+FROM {staging};
+
+ALTER TABLE {target} ADD PRIMARY KEY ({key});

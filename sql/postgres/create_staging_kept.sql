@@ -1,0 +1,4 @@
+CREATE TEMPORARY TABLE {staging} (
+    {definitions},
+    _load_id BIGINT NOT NULL
+)

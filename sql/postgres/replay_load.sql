@@ -1,0 +1,8 @@
+INSERT INTO {target} AS target ({columns}, _load_id)
+SELECT
+    {staging_columns},
+    %(load_id)s
+FROM {staging} AS staging
+ON CONFLICT ({key}) DO UPDATE
+SET {excluded_assignments}, _load_id = excluded._load_id
+WHERE {excluded_differs}
