@@ -25,6 +25,7 @@ from datamart.landing import PREFIX
 from datamart.loads import Arrival
 from datamart.objects import ObjectStore
 from datamart.settings import Settings
+from datamart.tables import TABLES
 from datamart.warehouse.base import Warehouse
 
 T = TypeVar("T")
@@ -134,12 +135,20 @@ class _Behind:
 
 
 @dataclass(frozen=True)
+class _Backups:
+    """When the table that is backed up the least was backed up last, and since when there is a warehouse."""
+
+    newest: datetime | None
+    since: datetime
+
+
+@dataclass(frozen=True)
 class _Ledger:
     """What the warehouse knows."""
 
     holds: Sequence[Hold] = ()
     behind: Sequence[_Behind] = ()
-    newest_backup: datetime | None = None
+    backups: _Backups | None = None
 
 
 def check(
@@ -163,7 +172,7 @@ def check(
     if known is not None:
         found += _on_hold(known.holds, listed)
         found += _insights(known.behind, settings, now)
-        found += _backup(known.newest_backup, settings, state, now)
+        found += _backup(known.backups, settings, state, now) if known.backups else []
     return sorted(found, key=lambda one: list(Code).index(one.code))
 
 
@@ -185,8 +194,17 @@ def _read(open_warehouse: Callable[[], AbstractContextManager[Warehouse]], setti
     with open_warehouse() as warehouse:
         warehouse.execute(f"SET statement_timeout = {_STATEMENT_SECONDS * 1000}")
         holds = sorted(Holds(warehouse, settings).all().values(), key=lambda hold: (hold.since, hold.arrival_id))
-        newest = warehouse.query("SELECT MAX(taken_at) FROM ops.backups WHERE expired_at IS NULL")
-        return _Ledger(holds, _behind(warehouse), newest[0][0])
+        return _Ledger(holds, _behind(warehouse), _backups(warehouse))
+
+
+def _backups(warehouse: Warehouse) -> _Backups:
+    found = warehouse.query("SELECT taken_at, tables FROM ops.backups WHERE expired_at IS NULL AND kind = 'taken'")
+    newest = {
+        table.name: max((taken_at for taken_at, tables in found if table.name in tables.split(", ")), default=None)
+        for table in TABLES
+    }
+    oldest = None if None in newest.values() else min(filter(None, newest.values()))
+    return _Backups(oldest, warehouse.query("SELECT MIN(applied_at) FROM ops.migrations")[0][0])
 
 
 def _behind(warehouse: Warehouse) -> list[_Behind]:
@@ -258,13 +276,16 @@ def _insights(behind: Sequence[_Behind], settings: Settings, now: datetime) -> l
     return [Finding(Code.INSIGHTS_BEHIND, "warning", message, since)]
 
 
-def _backup(newest: datetime | None, settings: Settings, state: AirflowState, now: datetime) -> list[Finding]:
+def _backup(known: _Backups, settings: Settings, state: AirflowState, now: datetime) -> list[Finding]:
     hours = settings.backup_hours
-    if hours is None or _BACKUP_DAG not in state.dags or (newest and newest >= now - timedelta(hours=hours)):
+    # A new warehouse has its first backup yet to come.
+    if hours is None or _BACKUP_DAG not in state.dags or (known.newest or known.since) >= now - timedelta(hours=hours):
         return []
-    last = f"The newest backup is of {utc(newest)}, older than {hours:g} h." if newest else "There is no backup."
+    last = "There is no backup of every table."
+    if known.newest:
+        last = f"The newest backup of every table is of {utc(known.newest)}, older than {hours:g} h."
     message = f"{last} Look at the newest runs of the Dag {_BACKUP_DAG}, or trigger it."
-    return [Finding(Code.BACKUP_MISSED, "critical", message, newest)]
+    return [Finding(Code.BACKUP_MISSED, "critical", message, known.newest)]
 
 
 def airflow_findings(state: AirflowState) -> list[Finding]:

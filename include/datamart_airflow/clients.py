@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow.sdk import BaseHook, Connection, get_current_context
@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 
 from datamart.errors import ConfigurationError
 from datamart.fetching import FetchingStore
+from datamart.objects import ObjectStore
 from datamart.settings import load_settings
 from datamart.warehouse.base import Warehouse
 from datamart.warehouse.postgres import PostgresWarehouse
@@ -43,6 +44,15 @@ def _connection(connection_id: str) -> Connection:
 
 def object_store() -> FetchingStore:
     """The data bucket behind the connection ``object_store``."""
+    return FetchingStore(_client(), load_settings().data_bucket)
+
+
+def backup_store() -> ObjectStore:
+    """The bucket of backups behind the same connection."""
+    return ObjectStore(_client(), load_settings().backup_bucket)
+
+
+def _client() -> Any:
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
     from botocore.config import Config
 
@@ -62,13 +72,12 @@ def object_store() -> FetchingStore:
     session = connection.get_session()
     # Not by ``get_conn``: it reads all of botocore's endpoints, and the source of its callers to name them, each time.
     session._session.register_component("data_loader", S3_MODEL)
-    client = session.client(
+    return session.client(
         "s3",
         endpoint_url=connection.conn_config.get_service_endpoint_url("s3"),
         config=patience.merge(own) if own else patience,
         verify=connection.verify,
     )
-    return FetchingStore(client, load_settings().data_bucket)
 
 
 def current_run() -> dict[str, str]:

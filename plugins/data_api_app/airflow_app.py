@@ -17,7 +17,11 @@ from urllib.parse import quote, urlsplit
 import httpx
 from airflow.api_fastapi.app import AUTH_MANAGER_FASTAPI_APP_PREFIX, get_auth_manager
 from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_TOKEN
-from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
+from airflow.api_fastapi.auth.managers.models.resource_details import (
+    ConnectionDetails,
+    DagAccessEntity,
+    DagDetails,
+)
 from airflow.configuration import conf
 from jwt import InvalidTokenError
 from sqlalchemy.exc import SQLAlchemyError
@@ -89,7 +93,7 @@ class Airflow:
         )
         _require_dag(dag_id, dag)
         if health.status_code != 200 or health.json()["scheduler"]["status"] != "healthy":
-            raise unavailable("Airflow's scheduler gives no sign of life, so nothing would be loaded. Start it again.")
+            raise unavailable("Airflow's scheduler gives no sign of life, so nothing would be done. Start it again.")
         self._ready[dag_id] = time.monotonic() + _READY_SECONDS
 
     async def ended_runs(self, dag_id: str, token: str) -> dict[str, str]:
@@ -109,7 +113,7 @@ def _require_dag(dag_id: str, answer: httpx.Response) -> None:
     if answer.status_code != 200:
         raise unavailable("Airflow cannot be asked now.")
     if answer.json()["is_paused"]:
-        raise unavailable(f"The Dag {dag_id} is paused, so nothing would be loaded. Switch it on again in Airflow.")
+        raise unavailable(f"The Dag {dag_id} is paused, so nothing would be done. Switch it on again in Airflow.")
 
 
 async def user_of(token: str) -> Any:
@@ -137,6 +141,13 @@ def may_trigger(user: Any, dag_id: str) -> bool:
                 method="POST", access_entity=DagAccessEntity.RUN, details=details, user=user
             )
         )
+
+
+def may_operate(user: Any) -> bool:
+    """He may change the connection to the warehouse, as those who run this place may."""
+    details = ConnectionDetails(conn_id="warehouse")
+    with _database():
+        return bool(get_auth_manager().is_authorized_connection(method="PUT", details=details, user=user))
 
 
 @contextmanager

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Query, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
@@ -17,6 +17,14 @@ from datamart.uploads import MOST_BYTES, MOST_ROWS
 _ASSETS = str(files("fastapi_offline") / "static")
 
 Responses = dict[int | str, dict[str, Any]]
+
+MOST_SECONDS = 300.0
+WaitSeconds = Annotated[
+    float,
+    Query(
+        ge=0, le=MOST_SECONDS, allow_inf_nan=False, description="Seconds to wait for the end; then the answer is 202."
+    ),
+]
 
 DESCRIPTION = """
 Upload hires, departments and jobs, read the insights and the ledger.
@@ -116,6 +124,7 @@ class Load(BaseModel):
     duplicate_of: str | None
     commit_seq: int | None
     rejects_expired_at: str | None
+    undone_by: str | None = Field(description="The restore or undo that took its rows away; the file counts as new.")
 
 
 class Loads(BaseModel):
@@ -123,6 +132,79 @@ class Loads(BaseModel):
 
     loads: list[Load]
     next: str | None = Field(description="What to send as `after` for the next page; null: this is the last.")
+
+
+class BackupStarted(BaseModel):
+    """A backup is being taken."""
+
+    result: str
+    duration: float = Field(alias="duration(s)", description="Seconds until it was started.")
+    run_id: str
+    links: dict[str, str]
+
+
+class Restored(BaseModel):
+    """A table was restored, or what a dry run has found."""
+
+    result: str
+    duration: float | None = Field(alias="duration(s)", description="Seconds of the run.")
+    message: str
+    backup_id: str
+    added: int
+    changed: int
+    removed: int
+    rows: int = Field(description="Rows of the table then.")
+    commit_seq: int
+    notes: list[str]
+    dry_run: bool
+    at: str | None
+    restore_id: str
+    links: dict[str, str]
+
+
+class Restoring(BaseModel):
+    """The table is still being restored."""
+
+    result: str
+    restore_id: str
+    links: dict[str, str]
+
+
+class BackupTable(BaseModel):
+    """One table of a backup."""
+
+    rows: int
+    bytes: int
+    parts: int
+    commit_seq: int | None
+
+
+class Backup(BaseModel):
+    """A backup; of one whose manifest is damaged only the id is known, and why."""
+
+    backup_id: str
+    kind: str | None = Field(None, description="taken, or adopted from another program.")
+    taken_at: str | None = None
+    finished_at: str | None = None
+    rows: int | None = None
+    bytes: int | None = None
+    tables: dict[str, BackupTable] | None = None
+    proven_at: str | None = Field(None, description="When a drill restored it last; null: it was not drilled with.")
+    damaged: str | None = None
+
+
+class Proven(BaseModel):
+    """The newest backup that was proven restorable."""
+
+    backup_id: str
+    proven_at: str
+
+
+class Backups(BaseModel):
+    """The backups there are."""
+
+    backups: list[Backup]
+    last_proven: Proven | None
 
 
 class Finding(BaseModel):
@@ -256,6 +338,15 @@ REJECTED: Responses = _GUARDED | {
     404: _error("There is no such load, or it has none.", "Load 1 has no rejected rows."),
     410: _error("They were not kept any longer.", "The rejected rows of load 1 were kept until 2026-01-01."),
 }
+BACKUP: Responses = _GUARDED | {200: _json(BackupStarted, "It is being taken.")}
+RESTORE_STATUS: Responses = _GUARDED | {
+    200: _json(Restored, "The table is as it was then; of a dry run, what would change."),
+    202: _json(Restoring, "It takes longer; ask again at the address in `Location`."),
+    404: _error("There is none.", "There is no such restore."),
+    409: _error("It cannot be done; nothing was touched.", "Part jobs/part-0 of backup x was changed (SHA-256)."),
+}
+RESTORE: Responses = {code: answer for code, answer in RESTORE_STATUS.items() if code != 404}
+BACKUPS: Responses = _GUARDED | {200: _json(Backups, "The backups, newest first.")}
 HEALTH: Responses = _GUARDED | {
     200: _json(Health, "All is well, or nothing critical is found.", {"healthy": True, "findings": []}),
     503: _json(Health, "Something critical is found, or who knows cannot be asked."),

@@ -14,6 +14,8 @@ from data_api_app.refusals import Refused
 
 UPLOAD_DAG = "ingest_upload"
 INSIGHTS_DAG = "refresh_insights"
+BACKUP_DAG = "backup"
+RESTORE_DAG = "restore"
 
 
 async def trigger(request: Request, dag_id: str) -> Caller:
@@ -23,6 +25,18 @@ async def trigger(request: Request, dag_id: str) -> Caller:
         Refused: 403.
     """
     return await _who(request, airflow_app.may_trigger, "start", dag_id)
+
+
+async def operate(request: Request, dag_id: str) -> Caller:
+    """The caller, who may start runs of the Dag and change the warehouse's connection: an operator.
+
+    Raises:
+        Refused: 403.
+    """
+    caller = await trigger(request, dag_id)
+    if not await run_in_threadpool(airflow_app.may_operate, caller.user):
+        raise Refused(403, "This needs an operator's rights in Airflow. Ask an administrator of Airflow for them.")
+    return caller
 
 
 async def read(request: Request, dag_id: str) -> Caller:

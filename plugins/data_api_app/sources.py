@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from datamart.errors import DatamartError, TransientFault
 from datamart.objects import ObjectStore
+from datamart.settings import load_settings
 from datamart.warehouse.base import Warehouse
 from datamart_airflow import clients
 
@@ -73,6 +74,10 @@ class Sources:
             if self._store is None or self._store[1] < time.monotonic() - _STORE_SECONDS:
                 self._store = clients.object_store(), time.monotonic()
             return self._store[0]
+
+    def backups(self) -> ObjectStore:
+        """The bucket of backups. Not for the loop."""
+        return ObjectStore(self.store().client, load_settings().backup_bucket)
 
     def close(self) -> None:
         """End all sessions."""

@@ -45,15 +45,8 @@ from datamart.warehouse.base import Ended
 
 router = APIRouter(tags=["upload"])
 
-MOST_SECONDS = 300.0
 _KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 
-WaitSeconds = Annotated[
-    float,
-    Query(
-        ge=0, le=MOST_SECONDS, allow_inf_nan=False, description="Seconds to wait for the end; then the answer is 202."
-    ),
-]
 DryRun = Annotated[bool, Query(description="Judge the file and say what would be loaded; write nothing.")]
 Repairs = Annotated[
     str | None,
@@ -74,7 +67,7 @@ IdempotencyKey = Annotated[
 )
 async def upload(
     request: Request,
-    wait: WaitSeconds = 30.0,
+    wait: openapi.WaitSeconds = 30.0,
     dry_run: DryRun = False,
     repairs: Repairs = None,
     idempotency_key: IdempotencyKey = None,

@@ -17,6 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from datamart.errors import TerminalFault
+
 MAGIC = b"Obj\x01"
 SYNC_BYTES = 16
 NAMESPACE = "datamart"
@@ -81,7 +83,14 @@ class AvroWriter:
         file.write(MAGIC + _meta(entries) + self._sync)
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Add rows; the last of them may wait for ``close``."""
+        """Add rows; the last of them may wait for ``close``.
+
+        Raises:
+            TerminalFault: a value is null, which none of the schema's may be.
+        """
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            if column.null_count:
+                raise TerminalFault(f"A row that is to be written has no value (NULL) in column {name}.")
         for start in range(0, batch.num_rows, _SLICE_ROWS):
             self._write_blocks(_encoded(self._schema, batch.slice(start, _SLICE_ROWS)))
 

@@ -26,11 +26,9 @@ from datamart.warehouse.binaryread import texts
 LOAD_ID = "_load_id"
 
 _BLOCK_BYTES = 1 << 30
-_GROUP_BYTES = 1 << 24
+_GROUP_BYTES = 1 << 23
 _READ_BYTES = 1 << 20
 _LONGEST = 10
-# So many rows that what is made of their numbers stays in the processor's cache.
-_TILE_ROWS = 8192
 # Snappy's densest element is 3 bytes for 64.
 _SNAPPY_RATIO = 22
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z\Z", re.ASCII)
@@ -47,8 +45,8 @@ Words = npt.NDArray[np.uint64]
 def read_avro(file: BinaryIO, schema: pa.Schema, *, rows_at_once: int = 250_000) -> Iterator[pa.RecordBatch]:
     """The rows of a file as batches of ``schema``, in the file's order; its other fields are passed over.
 
-    A field that the file lacks is an error, but for ``_load_id``: that becomes 0. Only its end tells a file that was
-    cut between two blocks from a whole one, and AVRO has none: compare the number of rows.
+    A field that the file lacks is an error, but for ``_load_id``: that becomes 0. AVRO has no mark for a
+    file's end, so a file that was cut between two blocks looks whole: compare the number of rows.
 
     Args:
         file: open for reading at its start; read once, forward.
@@ -59,15 +57,15 @@ def read_avro(file: BinaryIO, schema: pa.Schema, *, rows_at_once: int = 250_000)
         BackupDamaged: the file is damaged, or has a value that its column cannot hold.
     """
     container = _Container(file)
-    stored = _own_schema(container.schema)
+    own = container.own
     wanted = pa.schema([field for field in schema if field.name in container.names or field.name != LOAD_ID])
     for field in wanted:
         if field.name not in container.names:
             raise BackupDamaged(f"The AVRO file has no field {field.name}.")
     for blocks in _groups(container, rows_at_once):
         rows = sum(block.rows for block in blocks)
-        if stored is not None and all(field in stored for field in wanted):
-            columns = _SideBySide(stored, blocks).columns(wanted.names)
+        if own is not None and all(own.field(field.name).type == field.type for field in wanted):
+            columns = _SideBySide(own, blocks).columns(wanted.names)
         else:
             columns = _foreign_columns(container.schema, wanted, blocks)
         batch = pa.RecordBatch.from_arrays(
@@ -145,14 +143,15 @@ def _unsigned(take: Callable[[int], bytes]) -> int:
 
 
 class _Container:
-    """The file around the rows: ``schema`` as its writer has it, and ``names`` of its fields."""
+    """The file around the rows: ``schema`` as its writer has it, ``own`` if we might have, and ``names`` of fields."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._source = _Source(file)
         meta = self._header()
         try:
             self.schema: Any = json.loads(meta.get("avro.schema", b"").decode())
-            self.names = [field["name"] for field in self.schema["fields"]]
+            self.names: list[str] = [field["name"] for field in self.schema["fields"]]
+            self.own = _own_schema(self.schema)
         except _REFUSALS:
             raise BackupDamaged("The AVRO file is damaged: its header describes no rows.") from None
         self._codec = meta.get("avro.codec", b"null").decode(errors="replace")
@@ -211,12 +210,13 @@ def _unpacked_deflate(packed: bytes) -> bytes:
         data = unpacking.decompress(packed, _BLOCK_BYTES)
     except zlib.error:
         raise BackupDamaged("The AVRO file is damaged: a block cannot be unpacked.") from None
-    if not unpacking.eof or unpacking.unused_data:
+    # Some writers leave a part of zlib's own checksum, 4 bytes, behind the data.
+    if not unpacking.eof or len(unpacking.unused_data) > 4:
         raise BackupDamaged("The AVRO file is damaged: a block cannot be unpacked.")
     return data
 
 
-_UNPACK = {"null": bytes, "deflate": _unpacked_deflate, "snappy": _unpacked_snappy}
+_UNPACK: dict[str, Callable[[bytes], bytes]] = {"null": bytes, "deflate": _unpacked_deflate, "snappy": _unpacked_snappy}
 
 
 def _own_schema(schema: Any) -> pa.Schema | None:
@@ -258,26 +258,21 @@ class _SideBySide:
         columns: dict[str, pa.Array] = {}
         for run, starts in zip(self._runs, self._run_starts(), strict=True):
             numbers, after = self._run_numbers(run, starts)
-            fixed = run.fields[:-1] if run.text else run.fields
+            fixed = run.fields if run.text is None else run.fields[:-1]
             columns |= {field.name: _fixed(field, numbers[n]) for n, field in enumerate(fixed) if field.name in names}
-            if run.text:
+            if run.text is not None:
                 columns[run.text] = self._texts(run.text, after, _signed(numbers[-1]))
         return columns
 
     def _run_numbers(self, run: _Run, starts: Positions) -> tuple[list[Words], Positions]:
         """The numbers of a run, a column each, and where they end."""
-        columns = [np.empty(len(starts), np.uint64) for _ in run.fields]
-        after = np.empty(len(starts), np.int64)
-        for base in range(0, len(starts), _TILE_ROWS):
-            tile = slice(base, base + _TILE_ROWS)
-            at = starts[tile]
-            first = self._before[at]
-            for place, column in enumerate(columns):
-                ends = self._stops[first + place]
-                column[tile] = self._numbers(at, ends)
-                at = ends + 1
-            after[tile] = at
-        return columns, after
+        columns = []
+        first = self._before[starts]
+        for place in range(len(run.fields)):
+            ends = self._stops[first + place]
+            columns.append(self._numbers(starts, ends))
+            starts = ends + 1
+        return columns, starts
 
     def _run_starts(self) -> list[Positions]:
         """Where each run of each row starts, rows in the file's order."""
@@ -304,14 +299,15 @@ class _SideBySide:
         rank = np.empty(len(order), np.int64)
         rank[order] = np.arange(len(order))
         row = np.arange(self._counts.sum()) - np.repeat(np.cumsum(self._counts) - self._counts, self._counts)
-        return (np.cumsum(active) - active)[row] + np.repeat(rank, self._counts)
+        places: Positions = (np.cumsum(active) - active)[row] + np.repeat(rank, self._counts)
+        return places
 
     def _after(self, run: _Run, places: Positions) -> Positions:
         """Where the next run starts; one place behind all data for rows that lead out of it."""
         first = self._before[places]
         ends = self._stops[first + (len(run.fields) - 1)]
         after = ends + 1
-        if run.text:
+        if run.text is not None:
             starts = self._stops[first + (len(run.fields) - 2)] + 1 if len(run.fields) > 1 else places
             after += self._lengths(starts, ends)
         # As a number without a sign, a place before the data is far behind it.
@@ -321,9 +317,10 @@ class _SideBySide:
 
     def _lengths(self, starts: Positions, ends: Positions) -> Positions:
         lengths = self._bytes[starts]
+        # Nearly always none is negative or longer than 63 bytes: then each is one byte, and its own half.
         if np.bitwise_or.reduce(lengths) & 0x81:
             return _signed(self._numbers(starts, ends))
-        return lengths >> 1
+        return (lengths >> 1).astype(np.int64)
 
     def _numbers(self, starts: Positions, ends: Positions) -> Words:
         """The zigzagged numbers between two places each."""
@@ -359,7 +356,7 @@ class _Run:
     """Neighbouring fields whose numbers follow each other; the last may be the length of the ``text`` behind them."""
 
     fields: list[pa.Field]
-    text: str
+    text: str | None
 
     @staticmethod
     def all_of(schema: pa.Schema) -> list[_Run]:
@@ -371,7 +368,7 @@ class _Run:
             if pa.types.is_string(field.type):
                 runs.append(_Run(fields, field.name))
                 fields = []
-        return [*runs, _Run(fields, "")] if fields else runs
+        return [*runs, _Run(fields, None)] if fields else runs
 
 
 # By number of bytes: the bits that so many bytes of a word take, without those that say whether more follow.
@@ -380,7 +377,7 @@ _KEPT = np.array([0x7F7F7F7F7F7F7F7F & ((1 << 8 * width) - 1) for width in range
 
 def _packed(words: Words, longest: int) -> Words:
     """Seven bits of each byte, side by side, by halves: pairs of bytes, then of pairs, then of fours."""
-    out = (words & _EVEN[0]) | ((words & _ODD[0]) >> np.uint64(1))
+    out: Words = (words & _EVEN[0]) | ((words & _ODD[0]) >> np.uint64(1))
     if longest > 2:
         out = (out & _EVEN[1]) | ((out & _ODD[1]) >> np.uint64(2))
     if longest > 4:
@@ -394,7 +391,8 @@ _ODD = np.array([0x7F007F007F007F00, 0x3FFF00003FFF0000, 0x0FFFFFFF00000000], np
 
 def _signed(numbers: Words) -> Positions:
     """Zigzagged numbers as they are."""
-    return ((numbers >> np.uint64(1)) ^ -(numbers & np.uint64(1))).view(np.int64)
+    signed: Positions = ((numbers >> np.uint64(1)) ^ -(numbers & np.uint64(1))).view(np.int64)
+    return signed
 
 
 def _fixed(field: pa.Field, numbers: Words) -> pa.Array:
@@ -420,15 +418,15 @@ def _foreign_columns(schema: Any, wanted: pa.Schema, blocks: list[_Block]) -> di
 
 
 def _foreign_rows(schema: Any, block: _Block) -> list[dict[str, Any]]:
-    # A block is an array without its length before and its end behind. All of it is read, or the lengths differ.
+    # A block is an array without the number of its items before and its end behind. What is left over would be taken
+    # for more items, or not be read.
     array = long(block.rows) + block.data + long(0)
     source = io.BytesIO(array)
+    rows: list[dict[str, Any]]
     try:
-        rows: Any = fastavro.schemaless_reader(source, {"type": "array", "items": schema}, None)
+        rows = fastavro.schemaless_reader(source, {"type": "array", "items": schema}, None)
     except _REFUSALS:
-        raise BackupDamaged(
-            "The AVRO file is damaged: a block does not hold the rows that its header describes."
-        ) from None
+        raise BackupDamaged("The AVRO file is damaged: a block does not hold what its header describes.") from None
     if len(rows) != block.rows or source.tell() != len(array):
         raise BackupDamaged("The AVRO file is damaged: the rows of a block do not end where it does.")
     return rows

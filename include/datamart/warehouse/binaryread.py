@@ -14,7 +14,8 @@ from datamart.warehouse.binarycopy import HEADER, TRAILER
 Positions = npt.NDArray[np.int64]
 
 _EPOCH = int(np.datetime64("2000-01-01", "us").astype(np.int64))
-_INFINITE = (np.iinfo(np.int64).min, np.iinfo(np.int64).max)
+# Before and after these a moment is infinite, or does not fit an Arrow timestamp, which counts from 1970.
+_FIRST, _LAST = -(1 << 63) + 1, (1 << 63) - 1 - _EPOCH
 _SIGNATURE = HEADER[:11]
 
 
@@ -124,8 +125,7 @@ class _Run:
         values = self._block[field.name]
         numbers = values.astype(values.dtype.newbyteorder("="))
         if pa.types.is_timestamp(field.type):
-            for infinity in _INFINITE:
-                self._messages.refuse(numbers == infinity)
+            self._messages.refuse((numbers < _FIRST) | (numbers > _LAST))
             numbers += _EPOCH
         return pa.array(numbers).view(field.type)
 
@@ -166,7 +166,7 @@ def _reason(schema: pa.Schema, row: bytes) -> str:
         if length < 0 or length != (width or length):
             return f"A value of column {field.name} in the server's answer has a wrong length ({length} bytes)."
         value = row[at + 4 : at + 4 + length]
-        if pa.types.is_timestamp(field.type) and int.from_bytes(value, "big", signed=True) in _INFINITE:
-            return f"A value of column {field.name} in the server's answer is infinite, which is no moment."
+        if pa.types.is_timestamp(field.type) and not _FIRST <= int.from_bytes(value, "big", signed=True) <= _LAST:
+            return f"A value of column {field.name} in the server's answer is no moment, but infinite or out of range."
         at += 4 + length
     return f"A row of the server's answer goes on after its last column ({schema.names[-1]})."

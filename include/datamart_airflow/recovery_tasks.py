@@ -1,0 +1,136 @@
+"""Bodies of the tasks that back up, restore, undo and drill: what they did is the task's result, and so is why not."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from airflow.sdk import get_current_context
+from airflow.sdk.exceptions import AirflowFailException
+
+from datamart.errors import ConfigurationError, DatamartError, TransientFault, sentence
+from datamart.recovery.adopt import Adopt
+from datamart.recovery.backup import Backup
+from datamart.recovery.drill import Drill
+from datamart.recovery.expiry import Expiry
+from datamart.recovery.ledger import Change
+from datamart.recovery.manifest import Manifest
+from datamart.recovery.restore import Restore, Wanted, moment_of
+from datamart.recovery.undo import Undo
+from datamart.settings import load_settings
+from datamart_airflow.assets import announce
+from datamart_airflow.clients import backup_store, current_run, object_store, warehouse
+
+log = logging.getLogger(__name__)
+
+
+def take_backup(tables: list[str]) -> dict[str, Any]:
+    """Back up these tables; what the backup holds."""
+
+    def work() -> dict[str, Any]:
+        with warehouse() as opened:
+            return _summary(Backup(opened, backup_store(), load_settings()).take(tables))
+
+    return _done(work)
+
+
+def expire_backups() -> dict[str, int]:
+    """Remove backups whose time is over; how many."""
+
+    def work() -> dict[str, Any]:
+        with warehouse() as opened:
+            return asdict(Expiry(opened, backup_store(), load_settings(), opened.now()).run())
+
+    return _done(work)
+
+
+def adopt_backup(folder: str) -> dict[str, Any]:
+    """Make a backup of another program's AVRO files; what it holds."""
+
+    def work() -> dict[str, Any]:
+        with warehouse() as opened:
+            return _summary(Adopt(opened, backup_store()).adopt(folder))
+
+    return _done(work)
+
+
+def restore_table(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Restore a table as the form says; what changed, or would."""
+
+    def work() -> dict[str, Any]:
+        wanted = Wanted(
+            params["table"],
+            params["backup_id"] or None,
+            moment_of(params["at"]) if params["at"] else None,
+            params["into"] or None,
+            params["dry_run"],
+        )
+        with warehouse() as opened:
+            restore = Restore(opened, object_store(), backup_store(), load_settings(), current_run())
+            return _told(restore.restore(wanted))
+
+    return _done(work)
+
+
+def undo_load(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Undo a load as the form says; what changed, or would."""
+
+    def work() -> dict[str, Any]:
+        keep_later = params["later_rows"] == "keep"
+        with warehouse() as opened:
+            undo = Undo(opened, object_store(), load_settings(), current_run())
+            change = undo.undo(_load_id(params["load_id"]), keep_later=keep_later, dry_run=params["dry_run"])
+            return _told(change)
+
+    return _done(work)
+
+
+def drill(backup_id: str) -> dict[str, Any]:
+    """Prove that a backup can be restored; the evidence."""
+
+    def work() -> dict[str, Any]:
+        with warehouse() as opened:
+            return Drill(opened, backup_store(), current_run()).drill(backup_id)
+
+    return _done(work)
+
+
+def _load_id(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) >= 2**63:
+        raise ConfigurationError(f"'{text[:32]}' is no load's id. It is a number; ops.loads has it.")
+    return int(text)
+
+
+def _summary(manifest: Manifest) -> dict[str, Any]:
+    tables = {name: table.rows for name, table in manifest.tables.items()}
+    found = {
+        "backup_id": manifest.backup_id,
+        "taken_at": manifest.taken_at.isoformat(),
+        "rows": tables,
+        "bytes": manifest.size,
+    }
+    log.info("Backup %s: %s rows, %d bytes", manifest.backup_id, tables, manifest.size)
+    return found
+
+
+def _told(change: Change) -> dict[str, Any]:
+    if change.any and change.into is None and not change.dry_run:
+        announce([change.table])
+    for line in (change.message, *change.notes):
+        log.info("%s", line)
+    return change.as_json()
+
+
+def _done(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What was done; or its failure, told as the result too, and tried again only where that can help."""
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001 - told as the result, then raised
+        message = sentence(error)
+        get_current_context()["ti"].xcom_push("return_value", {"error": message, "kind": type(error).__name__})
+        log.error("%s", message)
+        if isinstance(error, DatamartError) and not isinstance(error, TransientFault):
+            raise AirflowFailException(message) from None
+        raise RuntimeError(message) from None

@@ -1,0 +1,168 @@
+"""``POST /backup``, ``POST /restore`` and ``GET /backups``: runs of the Dags ``backup`` and ``restore`` and their ends.
+
+A backup is started and not waited for; a restore is answered when it is done, or else with the address to ask again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import quote
+from uuid import uuid4
+
+from fastapi import APIRouter, Path, Query, Request
+from starlette.responses import JSONResponse
+
+from data_api_app import openapi, rights
+from data_api_app.guard import Caller
+from data_api_app.refusals import Refused, parameter, unavailable
+from data_api_app.rights import BACKUP_DAG, RESTORE_DAG
+from datamart.recovery.backup_list import MOST_LISTED, backup_list, proven
+from datamart.recovery.catalogue import Catalogue
+from datamart.recovery.restore import moment_of
+from datamart.tables import TABLES, table_named
+
+router = APIRouter(tags=["recovery"])
+
+_TASK = "bring_back"
+_OVER = ("success", "failed")
+_REFUSED = {"ConfigurationError": 400, "ChangeRefused": 409, "BackupDamaged": 409}
+"""Statuses of what a restore refuses; anything else is a fault."""
+
+TableName = Annotated[str, Query(max_length=63, description="departments, jobs or hired_employees.")]
+
+
+@router.post("/backup", summary="Start a backup", responses=openapi.BACKUP)
+async def backup(
+    request: Request,
+    table: Annotated[str | None, Query(max_length=63, description="Only this table; by default all of them.")] = None,
+) -> JSONResponse:
+    """Start a backup to AVRO of one table, or of all at one moment. `GET /backups` shows it when it is complete."""
+    began = time.monotonic()
+    caller = await rights.trigger(request, BACKUP_DAG)
+    with parameter():
+        names = [table_named(table).name] if table else [one.name for one in TABLES]
+    run_id = await _start(request, caller, BACKUP_DAG, {"tables": names})
+    content = {
+        "result": f"Backup process for {', '.join(names)} started.",
+        "duration(s)": round(time.monotonic() - began, 3),
+        "run_id": run_id,
+        "links": {"run": _run_page(request, BACKUP_DAG, run_id), "backups": f"{_root(request)}/backups"},
+    }
+    return JSONResponse(content)
+
+
+@router.post("/restore", summary="Bring a table back", responses=openapi.RESTORE)
+async def restore(
+    request: Request,
+    table: TableName,
+    backup_id: Annotated[
+        str | None, Query(pattern="^[0-9A-Za-z_-]{2,64}$", description="Which backup; by default the newest.")
+    ] = None,
+    at: Annotated[
+        str | None, Query(max_length=40, description="Or which moment, as 2026-11-25T14:05:00Z; UTC without an offset.")
+    ] = None,
+    dry_run: Annotated[bool, Query(description="Only say what would change.")] = False,
+    wait: openapi.WaitSeconds = 30.0,
+) -> JSONResponse:
+    """Bring one table to a backup, or to any moment after the oldest one, in one step. Needs an operator's rights.
+
+    Files that were loaded after that point count as new when they come again; what is replaced is in the history.
+    """
+    caller = await rights.operate(request, RESTORE_DAG)
+    with parameter():
+        name = table_named(table).name
+        moment = moment_of(at).isoformat() if at else None
+    conf = {"table": name, "backup_id": backup_id or "latest", "at": moment, "into": None, "dry_run": dry_run}
+    run_id = await _start(request, caller, RESTORE_DAG, conf)
+    end = await request.app.state.waiting.end_of(RESTORE_DAG, run_id, None, caller.token, wait)
+    return await _answer(request, caller, run_id, name, end.state if end else None)
+
+
+@router.get("/restore/{restore_id}", summary="What became of a restore", responses=openapi.RESTORE_STATUS)
+async def status(
+    request: Request,
+    restore_id: Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="As `POST /restore` has given it.")],
+) -> JSONResponse:
+    """The answer that `POST /restore` would have given, once there is one; until then 202."""
+    caller = await rights.read(request, RESTORE_DAG)
+    run_id = f"{RESTORE_DAG}__{restore_id}"
+    answer = await request.app.state.airflow.call("GET", f"/dags/{RESTORE_DAG}/dagRuns/{quote(run_id)}", caller.token)
+    if answer.status_code == 404:
+        raise Refused(404, "There is no such restore.")
+    if answer.status_code != 200:
+        raise unavailable("Airflow cannot be asked for the run now.")
+    run = answer.json()
+    state = run["state"] if run["state"] in _OVER else None
+    return await _answer(request, caller, run_id, (run["conf"] or {}).get("table", "?"), state)
+
+
+@router.get("/backups", summary="The backups, newest first", responses=openapi.BACKUPS)
+async def backups(
+    request: Request,
+    limit: Annotated[int, Query(ge=1, le=MOST_LISTED, description="At most so many.")] = 50,
+) -> JSONResponse:
+    """What each holds, and which one was proven restorable last, by a drill."""
+    await rights.read(request, BACKUP_DAG)
+    sources = request.app.state.sources
+    known = await sources.ask(proven)
+    found = await sources.thread(lambda: backup_list(Catalogue(sources.backups()), known, limit))
+    return JSONResponse(found, headers={"Cache-Control": "no-store"})
+
+
+async def _start(request: Request, caller: Caller, dag_id: str, conf: Mapping[str, Any]) -> str:
+    airflow, run_id = request.app.state.airflow, f"{dag_id}__{uuid4().hex}"
+    await airflow.require_ready(dag_id, caller.token)
+    body = {"dag_run_id": run_id, "logical_date": None, "conf": dict(conf)}
+    started = await airflow.call("POST", f"/dags/{dag_id}/dagRuns", caller.token, json=body)
+    if started.status_code != 200:
+        raise unavailable(f"Airflow did not start a run of the Dag {dag_id}. Try again in a moment.")
+    return run_id
+
+
+async def _answer(request: Request, caller: Caller, run_id: str, table: str, state: str | None) -> JSONResponse:
+    restore_id = run_id.removeprefix(f"{RESTORE_DAG}__")
+    links = {
+        "status": f"{_root(request)}/restore/{restore_id}",
+        "run": _run_page(request, RESTORE_DAG, run_id),
+    }
+    if state is None:
+        wording = f"Table {table} is being restored. Ask again at the address under links.status."
+        content = {"result": wording, "restore_id": restore_id, "links": links}
+        return JSONResponse(content, 202, {"Location": links["status"], "Retry-After": "2"})
+    path = f"/dags/{RESTORE_DAG}/dagRuns/{quote(run_id)}/taskInstances/{_TASK}/xcomEntries/return_value"
+    found = await request.app.state.airflow.call("GET", path, caller.token)
+    told: Any = found.json().get("value") if found.status_code == 200 else None
+    if not isinstance(told, dict) or (state == "failed" and "error" not in told):
+        raise Refused(503, "The restore failed; the log of its run says why. The table is as it was.", links=links)
+    if "error" in told:
+        code = _REFUSED.get(str(told.get("kind")), 503)
+        raise Refused(code, f"Table {table} was not restored. {told['error']}", restore_id=restore_id, links=links)
+    result = told["message"] if told["dry_run"] else f"Table {table} restored from backup."
+    names = ("message", "backup_id", "added", "changed", "removed", "rows", "commit_seq", "notes", "dry_run")
+    content = {
+        "result": result,
+        "duration(s)": await _seconds(request, caller, run_id),
+        **{name: told[name] for name in names},
+        "at": told["target_at"],
+        "restore_id": restore_id,
+        "links": links,
+    }
+    return JSONResponse(content)
+
+
+async def _seconds(request: Request, caller: Caller, run_id: str) -> float | None:
+    path = f"/dags/{RESTORE_DAG}/dagRuns/{quote(run_id)}"
+    answer = await request.app.state.airflow.call("GET", path, caller.token)
+    seconds = answer.json().get("duration") if answer.status_code == 200 else None
+    return round(seconds, 3) if seconds is not None else None
+
+
+def _root(request: Request) -> str:
+    return str(request.scope.get("root_path", ""))
+
+
+def _run_page(request: Request, dag_id: str, run_id: str) -> str:
+    """Airflow's own page of a run."""
+    return f"{_root(request).rpartition('/')[0]}/dags/{dag_id}/runs/{run_id}"
