@@ -19,6 +19,8 @@ ROUTES: tuple[tuple[str, str], ...] = (
     ("GET", "/health"), ("POST", "/upload"), ("GET", "/upload/0123456789abcdef0123456789abcdef"), ("GET", "/insights"),
     ("GET", "/loads"), ("GET", LOAD), ("GET", f"{LOAD}/rejected.csv"), ("GET", "/docs"), ("GET", "/openapi.json"),
     ("GET", "/docs-assets/swagger-ui.css"), ("GET", "/no/such/page"), ("DELETE", "/loads"), ("PUT", "/upload"),
+    ("POST", "/backup"), ("POST", "/restore"), ("GET", "/restore/0123456789abcdef0123456789abcdef"),
+    ("GET", "/backups"),
     ("HEAD", "/loads"), ("OPTIONS", "/upload"), ("POST", "/"), ("HEAD", "/"),
 )  # fmt: skip
 TRICKS = ("//loads", "/./loads", "/x/../loads", "/%2e/loads", "/loads;x", "/loads%00", "/%2floads", "/LOADS", "//")
@@ -27,7 +29,8 @@ TRICKS = ("//loads", "/./loads", "/x/../loads", "/%2e/loads", "/loads;x", "/load
 @pytest.fixture(scope="module")
 def rest(stack: Stack, product: Product) -> Rest:
     product.known("ingest_upload")
-    product.known("refresh_insights")
+    for dag_id in ("refresh_insights", "backup", "restore"):
+        product.known(dag_id)
     return Rest.of(stack)
 
 
@@ -78,6 +81,7 @@ def test_41_every_described_route_is_among_those_that_are_asked(described: dict[
     asked = {(method, path) for method, path in ROUTES}
     for path, operations in described["paths"].items():
         own = path.replace("{load_id}", "1").replace("{upload_id}", "0123456789abcdef0123456789abcdef")
+        own = own.replace("{restore_id}", "0123456789abcdef0123456789abcdef")
         for method in operations:
             assert own == "/" or (method.upper(), own) in asked, f"{method} {path} is asked by no test"
 
@@ -97,7 +101,7 @@ def test_the_greeting_is_open(rest: Rest) -> None:
 
 @pytest.mark.parametrize("user", ["viewer", "uploader", "operator", "admin"])
 @pytest.mark.parametrize(
-    "path", ["/health", "/insights?table=HIRES_DEPARTMENT_JOB", "/loads", "/docs", "/openapi.json"]
+    "path", ["/health", "/insights?table=HIRES_DEPARTMENT_JOB", "/loads", "/backups", "/docs", "/openapi.json"]
 )
 def test_41_who_may_read_airflow_may_read(rest: Rest, user: str, path: str) -> None:
     answer = rest.plain("GET", path, headers=rest.as_(user).bearer)
@@ -108,8 +112,8 @@ def test_41_who_may_read_airflow_may_read(rest: Rest, user: str, path: str) -> N
 def test_41_every_route_knows_who_may_read_and_who_may_load(rest: Rest, method: str, path: str) -> None:
     """What is not there, or wants parameters, is told so; but nobody's rights are wanting, save a viewer's to load."""
     answers = {user: send(rest, method, path, headers=rest.as_(user).bearer) for user in ("viewer", "uploader")}
-    loads = (method, path) == ("POST", "/upload")
-    assert (answers["viewer"].status_code == 403) == loads
+    starts = (method, path) in (("POST", "/upload"), ("POST", "/backup"))
+    assert (answers["viewer"].status_code == 403) == starts
     assert answers["uploader"].status_code not in (401, 403)
     assert answers["uploader"].status_code < 500 or path == "/health"
 

@@ -1,0 +1,152 @@
+"""Backup and restore by REST: the older API's answers, an operator's rights, and the table afterwards by SQL."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from tests.product import Product
+from tests.rest import Rest, form
+from tests.stack import Stack
+
+JOBS = b"900001,Bargee\n900002,Cooper\n900003,Dyer\n"
+
+
+@pytest.fixture(scope="module")
+def rest(stack: Stack, product: Product) -> Rest:
+    for dag_id in ("backup", "restore", "restore_drill", "undo_load", "ingest_upload"):
+        product.known(dag_id)
+    return Rest.of(stack).as_("admin")
+
+
+def backed_up(rest: Rest, **query: str) -> dict[str, Any]:
+    """Start a backup and wait until the list has it."""
+    before = {one["backup_id"] for one in rest.get("/backups", limit=200).json()["backups"]}
+    answer = rest.plain("POST", "/backup", params=query, headers=rest.bearer)
+    assert answer.status_code == 200, answer.text
+    end = time.monotonic() + 120
+    while True:
+        new = [one for one in rest.get("/backups", limit=200).json()["backups"] if one["backup_id"] not in before]
+        if new:
+            return answer.json() | {"backup": new[0]}
+        assert time.monotonic() < end, "no backup came"
+        time.sleep(0.3)
+
+
+def restore(rest: Rest, **query: Any) -> Any:
+    return rest.plain("POST", "/restore", params={"wait": 120, **query}, headers=rest.bearer)
+
+
+def jobs(product: Product) -> list[tuple[Any, ...]]:
+    return product.sql("SELECT id, job FROM public.jobs ORDER BY id")
+
+
+@pytest.fixture(scope="module")
+def before(rest: Rest, product: Product) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
+    """A backup, and the table as it was then."""
+    assert rest.upload("jobs_recovery.csv", JOBS).status_code == 200
+    rows = jobs(product)
+    return backed_up(rest, table="jobs"), rows
+
+
+def test_a_backup_answers_as_the_older_api_and_is_in_the_list(before: tuple[dict[str, Any], Any]) -> None:
+    answer, rows = before
+    assert answer["result"] == "Backup process for jobs started."
+    assert answer["duration(s)"] >= 0
+    assert answer["backup"]["tables"]["jobs"]["rows"] == len(rows)
+    assert answer["backup"]["proven_at"] is None
+
+
+def test_a_restore_brings_the_table_back_and_says_so_when_it_is_true(
+    rest: Rest, product: Product, before: tuple[dict[str, Any], list[tuple[Any, ...]]]
+) -> None:
+    answer, rows = before
+    backup_id = answer["backup"]["backup_id"]
+    rest.upload("jobs_recovery_2.csv", b"900001,Damaged\n900004,Intruder\n")
+    assert jobs(product) != rows
+    dry = restore(rest, table="jobs", backup_id=backup_id, dry_run=True).json()
+    assert (dry["added"], dry["changed"], dry["removed"]) == (0, 1, 1)
+    assert jobs(product) != rows
+    done = restore(rest, table="jobs", backup_id=backup_id)
+    assert done.status_code == 200
+    assert done.json()["result"] == "Table jobs restored from backup."
+    assert jobs(product) == rows
+    again = rest.upload("jobs_recovery_2.csv", b"900001,Damaged\n900004,Intruder\n").json()
+    assert again["verdict"] == "loaded", "a file that a restore undid counts as new"
+    restore(rest, table="jobs", backup_id=backup_id)
+    assert jobs(product) == rows
+
+
+@pytest.mark.usefixtures("before")
+def test_a_moment_can_be_asked_for(rest: Rest, product: Product) -> None:
+    rest.upload("jobs_recovery_3.csv", b"900002,Changed\n")
+    rows, moment = jobs(product), product.sql("SELECT now()::text")[0][0]
+    rest.upload("jobs_recovery_4.csv", b"900002,Changed once more\n")
+    assert restore(rest, table="jobs", at=moment.replace("+00", "Z")).status_code == 200
+    assert jobs(product) == rows
+
+
+@pytest.mark.usefixtures("before")
+def test_who_does_not_wait_is_told_where_to_ask(rest: Rest) -> None:
+    answer = restore(rest, table="jobs", wait=0)
+    assert answer.status_code == 202
+    path = answer.json()["links"]["status"].removeprefix("/data-api")
+    assert answer.headers["location"] == answer.json()["links"]["status"]
+    end = time.monotonic() + 60
+    while (found := rest.get(path)).status_code == 202:
+        assert time.monotonic() < end
+        time.sleep(0.3)
+    assert (found.status_code, found.json()["result"]) == (200, "Table jobs restored from backup.")
+    assert rest.get("/restore/" + "0" * 32).status_code == 404
+
+
+@pytest.mark.usefixtures("before")
+@pytest.mark.parametrize(
+    ("query", "status", "words"),
+    [
+        ({"table": "nothing"}, 400, "There is no table"),
+        ({"table": "jobs", "backup_id": "20200101T000000Z-00000000"}, 400, "There is no backup"),
+        ({"table": "jobs", "backup_id": "../x"}, 400, "backup_id"),
+        ({"table": "jobs", "at": "yesterday"}, 400, "is no moment"),
+        ({"table": "jobs", "at": "2001-01-01T00:00:00Z"}, 400, "from before"),
+        ({}, 400, "table"),
+    ],
+)
+def test_what_cannot_be_restored_is_refused_with_a_sentence(
+    rest: Rest, product: Product, query: dict[str, str], status: int, words: str
+) -> None:
+    rows = jobs(product)
+    answer = restore(rest, **query)
+    assert answer.status_code == status, answer.text
+    assert words in answer.json()["error"]
+    assert jobs(product) == rows
+
+
+@pytest.mark.usefixtures("before")
+def test_49_only_an_operator_may_restore(rest: Rest, product: Product) -> None:
+    rows = jobs(product)
+    for user in ("viewer", "uploader"):
+        assert restore(rest.as_(user), table="jobs").status_code == 403
+    assert rest.plain("POST", "/backup", headers=rest.as_("viewer").bearer).status_code == 403
+    assert rest.as_("viewer").get("/backups").status_code == 200
+    body, kind = form(("username", None, b"admin"), ("password", None, b"wrong"))
+    wrong = rest.plain("POST", "/restore", params={"table": "jobs"}, content=body, headers={"Content-Type": kind})
+    assert wrong.status_code == 401
+    assert jobs(product) == rows
+
+
+def test_44_a_damaged_backup_is_refused_and_the_table_stays(rest: Rest, product: Product, stack: Stack) -> None:
+    backup_id = backed_up(rest, table="jobs")["backup"]["backup_id"]
+    key, bucket = f"{backup_id}/jobs/part-00000.avro", stack.env["BACKUP_BUCKET"]
+    body = bytearray(product.s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+    body[len(body) // 2] ^= 1
+    product.s3.put_object(Bucket=bucket, Key=key, Body=bytes(body))
+    rows = jobs(product)
+    answer = restore(rest, table="jobs", backup_id=backup_id)
+    assert answer.status_code == 409
+    assert "SHA-256" in answer.json()["error"]
+    assert jobs(product) == rows
+    product.s3.delete_object(Bucket=bucket, Key=f"{backup_id}/manifest.json")
+    assert restore(rest, table="jobs", backup_id=backup_id).status_code == 400, "without a manifest there is no backup"
