@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
-from bench import OUT, again, landing, load, machine, peers, readers, report, rest, upsert, validate
+from bench import OUT, again, landing, load, machine, peers, readers, recovery, report, rest, upsert, validate
 from bench.measure import Result
 from bench.options import Bench, prepared
 
@@ -19,6 +19,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Result]] = {
     "readers": readers.run,
     "validate": validate.run,
     "peers": peers.run,
+    "recovery": recovery.run,
     "landing": landing.run,
     "rest": rest.run,
 }
