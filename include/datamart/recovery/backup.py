@@ -49,7 +49,7 @@ class Backup:
         try:
             manifest = self._take(chosen, written)
         except BaseException:
-            remove_quietly(self.store, written)
+            remove_quietly(self.store, reversed(written))  # the manifest first: a backup is whole, or is none
             raise
         register(self.warehouse, manifest)
         return manifest

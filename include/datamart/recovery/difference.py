@@ -50,12 +50,17 @@ class Difference:
         """Find what makes the table equal to ``staging``, whose rows bring their ``_load_id``."""
         self._make("restore_difference", {"change_id": change_id}, staging)
 
+    def to_compared(self, staging: str, surplus: str, change_id: int) -> None:
+        """The same of staged rows that differ from the live ones, and a table of keys of live rows to remove."""
+        with self.warehouse.looking_up(staging, f"public.{self.table.name}"):
+            self._make("compared_difference", {"change_id": change_id}, staging, surplus)
+
     def to_before(self, load_id: int, commit_seq: int) -> None:
         """Find what takes back a load's rows that are still as it left them."""
         self._make("undo_difference", {"load_id": load_id, "commit_seq": commit_seq}, self.name)
 
-    def _make(self, statement: str, values: Mapping[str, object], staging: str) -> None:
-        names = table_names(self.table, staging) | {"difference": self.name}
+    def _make(self, statement: str, values: Mapping[str, object], staging: str, keys: str = "") -> None:
+        names = table_names(self.table, staging) | {"difference": self.name, "newer": keys}
         self.warehouse.execute(self.warehouse.sql(statement, **names), values)
         self.warehouse.execute(f"ANALYZE {self.name}")
 
@@ -105,8 +110,9 @@ class Difference:
         def done(statement: str) -> int:
             return self.warehouse.execute(self.warehouse.sql(statement, **names), values)
 
-        kept, removed = done("apply_history"), done("apply_delete")
-        updated, inserted = done("apply_update"), done("apply_insert")
+        with self.warehouse.looking_up(self.name, names["target"]):
+            kept, removed = done("apply_history"), done("apply_delete")
+            updated, inserted = done("apply_update"), done("apply_insert")
         wanted = (sizes.changed + sizes.removed, sizes.removed, sizes.changed + sizes.moved, sizes.added)
         if (kept, removed, updated, inserted) != wanted:
             raise BalanceError(

@@ -46,9 +46,12 @@ class Digest:
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Count rows of int32, int64, string and timestamp[us] columns without nulls; the columns' order matters."""
-        for start in range(0, batch.num_rows, _SLICE_ROWS):
-            self._sum = (self._sum + _rows_sum(batch.slice(start, _SLICE_ROWS))) & _ALL
-        self.rows += batch.num_rows
+        self.count(row_numbers(batch))
+
+    def count(self, numbers: Numbers) -> None:
+        """Count rows whose numbers are known."""
+        self._sum = (self._sum + int(numbers.sum())) & _ALL
+        self.rows += len(numbers)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Digest):
@@ -59,13 +62,19 @@ class Digest:
         return f"Digest(rows={self.rows}, value={self.value})"
 
 
-def _rows_sum(batch: pa.RecordBatch) -> int:
+def row_numbers(batch: pa.RecordBatch) -> Numbers:
+    """The number of each row; equal for equal rows."""
+    slices = [batch.slice(start, _SLICE_ROWS) for start in range(0, batch.num_rows, _SLICE_ROWS)]
+    return np.concatenate([_numbers_of(one) for one in slices]) if slices else np.zeros(0, np.uint64)
+
+
+def _numbers_of(batch: pa.RecordBatch) -> Numbers:
     rows = np.zeros(batch.num_rows, np.uint64)
     for place, column in enumerate(batch.columns):
         numbers = _text_numbers(column) if pa.types.is_string(column.type) else _fixed_numbers(column)
         numbers += np.uint64(_seed(place))
         rows += _mixed(numbers)
-    return int(_mixed(rows).sum())
+    return _mixed(rows)
 
 
 def _seed(place: int) -> int:

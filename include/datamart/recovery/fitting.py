@@ -60,7 +60,7 @@ class Fit:
                 "touched. Restore into another table and copy the rows you need."
             )
 
-    def require_insertable(self, warehouse: Warehouse, added: int) -> None:  # noqa: ARG002 - asked under the lock
+    def require_insertable(self, added: int) -> None:
         """Rows can be added, if any are.
 
         Raises:

@@ -9,7 +9,7 @@ applied in one transaction.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -19,13 +19,14 @@ import pyarrow as pa
 from datamart.errors import BackupDamaged, ConfigurationError, TransientFault
 from datamart.objects import ObjectStore
 from datamart.recovery.catalogue import LATEST, Catalogue, ledger_name
+from datamart.recovery.compared import Compared
 from datamart.recovery.difference import Difference, Sizes
 from datamart.recovery.digest import Digest
 from datamart.recovery.fitting import Fit, fit, require_free_name
 from datamart.recovery.ledger import Change, change_id, find_change, record_change
 from datamart.recovery.manifest import Manifest
 from datamart.recovery.moment import Event, Replay, commit_at, events_between
-from datamart.recovery.parts import fetch, rows_in
+from datamart.recovery.parts import Fetched, fetch, rows_in
 from datamart.settings import Settings
 from datamart.statements import table_names
 from datamart.tables import TABLES, Table, table_named
@@ -99,13 +100,22 @@ class Restore:
             notes=fitting.notes,
         )
         with ExitStack() as resources:
+            parts = point.manifest.tables[table.name].parts
+            fetched = fetch(self.backups, point.manifest.backup_id, parts, resources)
+            log.info("%s: all %d parts are as they were written", table.name, len(parts))
+            if self._compared(point, fitting, change):
+                change = replace(change, rows=point.manifest.tables[table.name].rows)
+                return self._apply(change, fitting, Compared(self.warehouse, table, point.manifest, fetched))
             staging = f"restore_{number}"
             resources.callback(self._drop, staging)
-            strange = self._stage(point, fitting, staging, resources)
+            strange = self._stage(point, fitting, fetched, staging, resources)
             change = replace(change, notes=(*change.notes, *strange), rows=self._count(staging))
-            if wanted.into is not None:
-                return self._into(change, fitting, staging)
-            return self._apply(change, table, staging, fitting)
+            return self._into(change, fitting, staging) if wanted.into else self._apply(change, fitting, staging)
+
+    def _compared(self, point: Point, fitting: Fit, change: Change) -> bool:
+        """The rows need not be staged to be compared with the live ones."""
+        plain = change.into is None and not point.events and fitting.whole and fitting.comparable
+        return plain and Compared.possible(self.warehouse, fitting.table, point.manifest)
 
     def point(self, table: Table, wanted: Wanted) -> Point:
         """Which backup, and what after it."""
@@ -127,30 +137,39 @@ class Restore:
         after = manifest.tables[table.name].commit_seq or 0
         return Point(manifest, tuple(events_between(self.warehouse, table, after, until)), until)
 
-    def _stage(self, point: Point, fitting: Fit, staging: str, resources: ExitStack) -> list[str]:
-        """Check all of it, then put its rows into ``staging``; what is strange about them."""
+    def _stage(
+        self, point: Point, fitting: Fit, fetched: Sequence[Fetched], staging: str, resources: ExitStack
+    ) -> list[str]:
+        """Put all of a backup's rows, and what was done to them later, into ``staging``; what is strange about them."""
         manifest, table = point.manifest, fitting.table
-        parts = manifest.tables[table.name].parts
-        fetched = fetch(self.backups, manifest.backup_id, parts, resources)
-        log.info("%s: all %d parts are as they were written", table.name, len(parts))
         first = staging if fitting.whole else f"{staging}_partly"
         resources.callback(self._drop, first)
         digest = Digest()
         rows = _seen(rows_in(fetched, manifest, fitting.stored.kept_schema), digest)
         staged = self.warehouse.stage_kept(fitting.stored, first, rows)
-        _require_same(manifest, table, fitting, staged, digest)
+        _require_same(manifest, fitting, digest)
         _require_keys(self.warehouse, manifest, table, first, staged)
         log.info("%s: %d rows are staged", table.name, staged)
         if not fitting.whole:
             fitting.fill(self.warehouse, first, staging, staged)
         return Replay(self.warehouse, self.store, table).apply(point.events, staging)
 
-    def _apply(self, change: Change, table: Table, staging: str, fitting: Fit) -> Change:
+    def _find(self, change: Change, fitting: Fit, wanted: str | Compared, difference: Difference) -> Sizes:
+        """What must be done so that the table becomes what is staged, or compared with it."""
+        if isinstance(wanted, str):
+            difference.to_staged(wanted, change.change_id)
+        else:
+            digest = Digest()
+            wanted.into(difference, change.change_id, digest)
+            _require_same(wanted.manifest, fitting, digest)
+        return difference.sizes()
+
+    def _apply(self, change: Change, fitting: Fit, wanted: str | Compared) -> Change:
+        table = fitting.table
         difference = Difference(self.warehouse, table, f"difference_{change.change_id}")
         if change.dry_run:
             try:
-                difference.to_staged(staging, change.change_id)
-                sizes = difference.sizes()
+                sizes = self._find(change, fitting, wanted, difference)
                 return _told(change, sizes, difference.examples())
             finally:
                 self._drop(difference.name)
@@ -159,9 +178,8 @@ class Restore:
             done = find_change(self.warehouse, change.change_id)
             if done is not None:
                 return done
-            difference.to_staged(staging, change.change_id)
-            sizes = difference.sizes()
-            fitting.require_insertable(self.warehouse, sizes.added)
+            sizes = self._find(change, fitting, wanted, difference)
+            fitting.require_insertable(sizes.added)
             parts = difference.keep(self.store, change.change_id, self.settings.part_rows)
             difference.apply(change.change_id, numbers.commit)
             self._require_count(table, change)
@@ -228,13 +246,14 @@ def _seen(batches: Iterator[pa.RecordBatch], digest: Digest) -> Iterator[pa.Reco
         yield batch
 
 
-def _require_same(manifest: Manifest, table: Table, fitting: Fit, staged: int, digest: Digest) -> None:
-    told = manifest.tables[table.name]
+def _require_same(manifest: Manifest, fitting: Fit, digest: Digest) -> None:
+    name = fitting.table.name
+    told = manifest.tables[name]
     same = not fitting.comparable or told.digest is None or told.digest == digest.value
-    if staged != told.rows or digest.rows != told.rows or not same:
+    if digest.rows != told.rows or not same:
         raise BackupDamaged(
-            f"Backup {manifest.backup_id} of {table.name} does not hold the {told.rows} rows that its manifest tells "
-            f"(found: {staged}). Nothing was touched. Restore another backup."
+            f"Backup {manifest.backup_id} of {name} does not hold the {told.rows} rows that its manifest tells (found: "
+            f"{digest.rows}). Nothing was touched. Restore another backup."
         )
 
 

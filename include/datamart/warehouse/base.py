@@ -163,6 +163,11 @@ class Warehouse(ABC):
         """The dialect's statement ``name`` with identifiers filled in."""
         return statement(self.dialect, name).format(**names)
 
+    @contextmanager
+    def looking_up(self, staging: str, target: str) -> Iterator[None]:  # noqa: ARG002 - a dialect may make use of it
+        """Statements that join what is staged, often few rows, to a table, often a large one."""
+        yield
+
     def drop_staging(self, staging: str) -> None:
         """Remove a temporary table."""
         self.execute(f"DROP TABLE IF EXISTS {staging}")

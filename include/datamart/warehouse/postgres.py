@@ -169,15 +169,19 @@ class PostgresWarehouse(Warehouse):
 
     def _unchanged(self, names: Mapping[str, str], values: Mapping[str, object]) -> int:
         """Staged rows that the table holds with equal values, from a load before this one."""
-        staged, rows = self.query(self.sql("merge_sizes"), names)[0]
+        with self.looking_up(names["staging"], names["target"]):
+            return int(self.query(self.sql("merge_unchanged", **names), values)[0][0])
+
+    @contextmanager
+    def looking_up(self, staging: str, target: str) -> Iterator[None]:
+        staged, rows = self.query(self.sql("merge_sizes"), {"staging": staging, "target": target})[0]
         # The planner would read a whole table for what a few look-ups in its key find sooner.
         methods = ("hashjoin", "mergejoin") if staged * _PROBE_SHARE <= rows else ()
         for method in methods:
-            self.execute(f"SET LOCAL enable_{method} = off")
-        found = self.query(self.sql("merge_unchanged", **names), values)[0][0]
+            self.execute(f"SET enable_{method} = off")
+        yield
         for method in methods:
-            self.execute(f"SET LOCAL enable_{method} TO DEFAULT")
-        return int(found)
+            self.execute(f"RESET enable_{method}")
 
     def copy_rejects(self, load_id: int, rejects: Iterable[Reject]) -> None:
         lines = (f"{load_id}\t{r.line}\t{reasons_text(r.reasons)}\t\\\\x{r.raw.hex()}\n".encode() for r in rejects)
