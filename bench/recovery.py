@@ -7,7 +7,8 @@ it replaces in the history and changes those rows alone, while readers go on; ``
 makes it anew, which locks readers out.
 
 Fair, because both work on the same server with fsync on, on databases that are copies of one template, and both times
-are those of whole fresh processes; the views that keep ``pg_restore`` from dropping the table are dropped for it. After each restore the table is compared by a hash of all rows.
+are those of whole fresh processes. The views that keep ``pg_restore`` from dropping the table are dropped for it. After
+each restore the table is compared by a hash of all rows.
 """
 
 # Statements are put together from constants of this program.

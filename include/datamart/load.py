@@ -296,6 +296,8 @@ class Loader:
                 outcomes[-1] = self._remove_absent(files, outcomes[-1])
                 numbers = numbers.now(changed=outcomes[-1].changed)
             self._close(files[-1], outcomes[-1], mode)
+            if len(files) > 1:
+                self.warehouse.end_together([one.load_id for one in files], datetime.now(UTC))
             self.warehouse.set_sequence(table, numbers)
         return outcomes
 

@@ -1,19 +1,11 @@
--- The number of the first commit of a table after a moment; the files of a replacement commit together.
+-- The number of the first commit of a table after a moment.
 SELECT MIN(commits.commit_seq) AS first_after
 FROM (
-    SELECT
-        commit_seq,
-        CASE
-            WHEN mode = 'replace' THEN MAX(finished_at) OVER (PARTITION BY mode, dag_id, run_id)
-            ELSE finished_at
-        END AS ended_at
+    SELECT commit_seq
     FROM ops.loads
-    WHERE table_name = %(table)s AND commit_seq IS NOT NULL
+    WHERE table_name = %(table)s AND finished_at > %(at)s
     UNION ALL
-    SELECT
-        commit_seq,
-        finished_at AS ended_at
+    SELECT commit_seq
     FROM ops.restores
-    WHERE table_name = %(table)s AND kind <> 'copy'
+    WHERE table_name = %(table)s AND kind <> 'copy' AND finished_at > %(at)s
 ) AS commits
-WHERE commits.ended_at > %(at)s

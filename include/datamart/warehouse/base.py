@@ -386,6 +386,13 @@ class Warehouse(ABC):
         columns = {"columns": ", ".join(row), "values": ", ".join(f"%({name})s" for name in row)}
         _wrote_one(self.execute(self.sql("insert_load", **columns), row), f"the ledger's row of load {outcome.load_id}")
 
+    def end_together(self, load_ids: Sequence[int], ended_at: datetime) -> None:
+        """Loads of one commit end at one moment, so that no moment lies between them."""
+        self.execute(
+            "UPDATE ops.loads SET finished_at = %(ended_at)s WHERE load_id IN %(load_ids)s",
+            {"load_ids": tuple(load_ids), "ended_at": ended_at},
+        )
+
 
 Times = tuple[datetime, datetime]
 
