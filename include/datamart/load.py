@@ -91,8 +91,7 @@ class Loader:
             raise ConfigurationError(f"There is no file to replace the rows of {table.name} by.")
         with ExitStack() as resources:
             staged = [
-                self._stage(one, one.replacement_id(self._run_id or ""), table, resources, keep=not dry_run)
-                for one in arrivals
+                self._stage(one, self._replacement_id(one), table, resources, keep=not dry_run) for one in arrivals
             ]
             if dry_run:
                 return replacement_forecast(self.warehouse, staged, self._outcomes_together(staged))
@@ -107,7 +106,7 @@ class Loader:
         table = table_for(arrival.key, self.tables)
         done, load_id = self._before(arrival, table)
         if mode is Mode.REPLACE:
-            load_id = arrival.replacement_id(self._run_id or "")
+            load_id = self._replacement_id(arrival)
         elif done is not None:
             return done
         arrival = self._in_its_turn(arrival)
@@ -145,8 +144,17 @@ class Loader:
             same_judge = done.rules == rules and self.settings.unknown_reference == "warn"
             if done.run_id == self._run_id or same_judge:
                 return done, load_id
-            load_id = arrival.judged_again_id(self._run_id or "")
+            if not undone:
+                load_id = arrival.judged_again_id(self._run_id or "")
         return None, load_id
+
+    def _replacement_id(self, arrival: Arrival) -> int:
+        """The same for a retry of this run; another one when what it did was undone, and is asked for again."""
+        load_id, undone = arrival.replacement_id(self._run_id or ""), 0
+        while (done := self.warehouse.find_load(load_id)) is not None and done.undone_by is not None:
+            undone += 1
+            load_id = arrival.replacement_id(self._run_id or "", undone)
+        return load_id
 
     def _again(self, done: Outcome) -> Outcome:
         """What to answer for an arrival that is in the table: a retry gets its answer, a new run hears so."""

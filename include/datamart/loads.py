@@ -80,9 +80,12 @@ class Arrival:
         """The load's id when it comes again after that many of its loads were undone."""
         return number_of(*self._identity, "undone", str(undone), run_id)
 
-    def replacement_id(self, run_id: str) -> int:
-        """The id when the file takes part in a replacement: asked for again it is done again, retried it is not."""
-        return number_of(*self._identity, "replace", run_id)
+    def replacement_id(self, run_id: str, undone: int = 0) -> int:
+        """The id when the file takes part in a replacement: asked for again it is done again, retried it is not.
+
+        ``undone`` is how many of the same run's were undone.
+        """
+        return number_of(*self._identity, "replace", run_id, *([str(undone)] if undone else []))
 
     @property
     def _identity(self) -> tuple[str, str, str]:

@@ -13,6 +13,7 @@ SELECT
     into_table,
     clean_parts,
     FALSE AS dry_run,
-    message
+    message,
+    notes
 FROM ops.restores
 WHERE restore_id = %(restore_id)s

@@ -1,4 +1,5 @@
--- What must be done to a table so that one load's rows are again what they were before it.
+-- What must be done to a table so that one load's rows are again what they were before it. A row that it removed comes
+-- back unless something later had it, or made the table anew without it.
 CREATE TEMPORARY TABLE {difference} AS
 SELECT
     target.{key},
@@ -20,9 +21,22 @@ SELECT
     'added' AS _change
 FROM ops.{history} AS was
 LEFT JOIN {target} AS target ON was.{key} = target.{key}
-LEFT JOIN ops.{history} AS put ON was.{key} = put.{key} AND put._load_id = %(load_id)s
+LEFT JOIN ops.{history} AS other
+    ON
+        was.{key} = other.{key}
+        AND (other._load_id = %(load_id)s OR other._replaced_seq > %(commit_seq)s)
 WHERE
     was._replaced_by = %(load_id)s
     AND was._replaced_seq = %(commit_seq)s
     AND target.{key} IS NULL
-    AND put.{key} IS NULL
+    AND other.{key} IS NULL
+    AND NOT EXISTS (
+        SELECT 1
+        FROM ops.loads AS anew
+        WHERE
+            anew.table_name = %(table)s
+            AND anew.mode = 'replace'
+            AND anew.commit_seq > %(commit_seq)s
+            AND anew.verdict IN ('loaded', 'duplicate')
+            AND anew.undone_by IS NULL
+    )

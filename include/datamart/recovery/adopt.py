@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from datamart.errors import BackupDamaged, ConfigurationError
 from datamart.loads import Arrival
@@ -24,6 +25,7 @@ from datamart.recovery.ledger import register
 from datamart.recovery.manifest import ADOPTED, Manifest, Part, TableBackup, column_types, manifest_key, new_id
 from datamart.recovery.parts import of_nobody
 from datamart.routing import table_beginning
+from datamart.rules import MAX_TEXT_BYTES
 from datamart.tables import TABLES, Table
 from datamart.warehouse.base import Warehouse
 
@@ -86,6 +88,7 @@ class Adopt:
                 try:
                     for batch in read_avro(file, table.kept_schema):
                         batch = of_nobody(batch)
+                        _require_fitting(batch)
                         digest.add(batch)
                         keys.append(batch.column(table.key))
                         rows += batch.num_rows
@@ -100,3 +103,19 @@ class Adopt:
             )
         columns = column_types(avro_schema(table.name, table.arrow_schema))
         return TableBackup(columns, digest.rows, digest.value, None, tuple(parts))
+
+
+def _require_fitting(batch: pa.RecordBatch) -> None:
+    """Each text fits its column in every warehouse.
+
+    Raises:
+        BackupDamaged: one is too long, or holds a character that no database takes.
+    """
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if not pa.types.is_string(column.type):
+            continue
+        longest = pc.max(pc.binary_length(column)).as_py() or 0
+        if longest > MAX_TEXT_BYTES:
+            raise BackupDamaged(f"a text of {name} has {longest} bytes; {MAX_TEXT_BYTES} fit.")
+        if pc.any(pc.match_substring(column, "\0")).as_py():
+            raise BackupDamaged(f"a text of {name} holds the character NUL, which no column takes.")

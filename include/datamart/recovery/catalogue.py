@@ -83,6 +83,12 @@ class Catalogue:
         broken = f" {' '.join(self.damaged[:3])}" if self.damaged else ""
         raise ConfigurationError(f"There is no backup of {', '.join(tables)}. Run the Dag backup first.{broken}")
 
+    def damaged_after(self, manifest: Manifest) -> tuple[str, ...]:
+        """Why backups that are newer than this one, by their ids, cannot be read."""
+        newer = [backup_id for backup_id in self.ids if backup_id > manifest.backup_id]
+        return tuple(f"A newer one cannot be used. {error}" for error in map(self._try, newer)
+                     if isinstance(error, BackupDamaged))  # fmt: skip
+
     def before(self, table: str, commit_seq: int, ledger: str, at: datetime) -> Manifest:
         """The newest backup of the table whose commits are all among the first ``commit_seq`` of this ledger.
 

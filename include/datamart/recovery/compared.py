@@ -14,11 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from datamart.ahead import ahead
-from datamart.errors import BackupDamaged
 from datamart.recovery.difference import Difference
 from datamart.recovery.digest import Digest, Numbers, row_numbers
 from datamart.recovery.manifest import ADOPTED, Manifest
-from datamart.recovery.parts import Fetched, rows_in
+from datamart.recovery.parts import Fetched, key_twice, rows_in
 from datamart.tables import LOAD_ID, Table
 from datamart.warehouse.base import Warehouse
 
@@ -32,6 +31,7 @@ class Live:
         self._numbers = np.zeros(largest + 1, np.uint64)
         self._there = np.zeros(largest + 1, np.bool_)
         self._seen = np.zeros(largest + 1, np.bool_)
+        self._asked = 0
 
     def add(self, keys: npt.NDArray[np.int32], numbers: Numbers) -> None:
         """Rows of the live table."""
@@ -39,27 +39,23 @@ class Live:
         self._there[keys] = True
 
     def differs(self, keys: npt.NDArray[np.int32], numbers: Numbers) -> npt.NDArray[np.bool_]:
-        """Which rows of the backup are not there as they are.
-
-        Raises:
-            BackupDamaged: the backup has a key twice.
-        """
+        """Which rows of the backup are not there as they are."""
         known = (keys >= 0) & (keys < len(self._there))
         places = keys[known]
-        if self._seen[places].any():
-            raise _twice()
         self._seen[places] = True
+        self._asked += len(places)
         found = np.ones(len(keys), np.bool_)
         found[known] = ~(self._there[places] & (self._numbers[places] == numbers[known]))
         return found
 
+    @property
+    def asked_twice(self) -> bool:
+        """Two rows of the backup had the same key, among keys up to the largest live one."""
+        return int(np.count_nonzero(self._seen)) != self._asked
+
     def surplus(self) -> npt.NDArray[np.int64]:
         """Keys of live rows that the backup does not have."""
         return np.flatnonzero(self._there & ~self._seen)
-
-
-def _twice() -> BackupDamaged:
-    return BackupDamaged("The backup holds an id twice. Nothing was touched. Restore another backup.")
 
 
 class Compared:
@@ -79,17 +75,22 @@ class Compared:
         largest, smallest = warehouse.query(text)[0]
         return smallest >= 0 and max(int(largest), manifest.tables[table.name].rows) <= LARGEST_KEY
 
+    @staticmethod
+    def temporary(difference: Difference) -> tuple[str, str]:
+        """Names of the temporary tables that it needs: of rows that differ, and of keys that are too many."""
+        return f"{difference.name}_rows", f"{difference.name}_surplus"
+
     def into(self, difference: Difference, change_id: int, digest: Digest) -> None:
         """Find the difference; ``digest`` counts all rows of the backup."""
         live = self._live()
-        staging = f"{difference.name}_rows"
+        staging, too_many = self.temporary(difference)
         with ahead(rows_in(self._fetched, self.manifest, self._table.kept_schema), 1) as read:
             differing = self._differing(live, iter(read.take, None), digest)
             staged = self._warehouse.stage_kept(self._table, staging, differing)
         keys = self._warehouse.query(f'SELECT COUNT(DISTINCT "{self._table.key}") FROM {staging}')[0][0]  # noqa: S608
-        if keys != staged:
-            raise _twice()
-        with self._warehouse.key_list(self._table, f"{difference.name}_surplus", live.surplus()) as surplus:
+        if live.asked_twice or keys != staged:
+            raise key_twice(self.manifest, self._table)
+        with self._warehouse.key_list(self._table, too_many, live.surplus()) as surplus:
             difference.to_compared(staging, surplus, change_id)
         self._warehouse.drop_staging(staging)
 

@@ -57,7 +57,8 @@ class Difference:
 
     def to_before(self, load_id: int, commit_seq: int) -> None:
         """Find what takes back a load's rows that are still as it left them."""
-        self._make("undo_difference", {"load_id": load_id, "commit_seq": commit_seq}, self.name)
+        values = {"load_id": load_id, "commit_seq": commit_seq, "table": self.table.name}
+        self._make("undo_difference", values, self.name)
 
     def _make(self, statement: str, values: Mapping[str, object], staging: str, keys: str = "") -> None:
         names = table_names(self.table, staging) | {"difference": self.name, "newer": keys}

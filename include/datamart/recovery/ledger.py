@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -78,7 +78,10 @@ class Change:
 def find_change(warehouse: Warehouse, number: int) -> Change | None:
     """A restore or undo that was done, or None."""
     found = warehouse.query(warehouse.sql("read_restore"), {"restore_id": number})
-    return Change(number, *found[0]) if found else None
+    if not found:
+        return None
+    *values, notes = found[0]
+    return replace(Change(number, *values), notes=tuple(json.loads(notes)))
 
 
 def record_change(warehouse: Warehouse, change: Change, run: Mapping[str, str]) -> None:
@@ -90,7 +93,7 @@ def record_change(warehouse: Warehouse, change: Change, run: Mapping[str, str]) 
         "rows_changed": change.changed, "rows_removed": change.removed, "rows_total": change.rows,
         "finished_at": datetime.now(UTC), "dag_id": run.get("dag_id"), "run_id": run.get("run_id"),
         "commit_seq": change.commit_seq, "clean_parts": change.clean_parts,
-        "message": change.message[:LONGEST_TEXT],
+        "message": change.message[:LONGEST_TEXT], "notes": json.dumps(change.notes),
     }  # fmt: skip
     if warehouse.execute(warehouse.sql("insert_restore"), values) != 1:
         raise BalanceError(f"The warehouse did not write the ledger's row of {change.kind} {change.change_id}.")

@@ -18,7 +18,7 @@ from datamart.objects import ObjectStore
 from datamart.recovery.avro import AvroWriter
 from datamart.recovery.avro_read import read_avro
 from datamart.recovery.manifest import ADOPTED, Manifest, Part, part_key
-from datamart.tables import LOAD_ID
+from datamart.tables import LOAD_ID, Table
 
 _PIECE = 1 << 20
 
@@ -156,6 +156,14 @@ def of_nobody(batch: pa.RecordBatch) -> pa.RecordBatch:
     place = batch.schema.get_field_index(LOAD_ID)
     nobody = pa.array(np.zeros(batch.num_rows, np.int64))
     return batch.set_column(place, batch.schema.field(LOAD_ID), nobody)
+
+
+def key_twice(manifest: Manifest, table: Table) -> BackupDamaged:
+    """A backup in which two rows have one key."""
+    return BackupDamaged(
+        f"Backup {manifest.backup_id} of {table.name} holds a row whose {table.key} is another row's too. Nothing was "
+        "touched. Restore another backup."
+    )
 
 
 def remove_quietly(store: ObjectStore, keys: Iterable[str]) -> None:

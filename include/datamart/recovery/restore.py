@@ -9,7 +9,7 @@ applied in one transaction.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -26,7 +26,8 @@ from datamart.recovery.fitting import Fit, fit, require_free_name
 from datamart.recovery.ledger import Change, change_id, find_change, record_change
 from datamart.recovery.manifest import Manifest
 from datamart.recovery.moment import Event, Replay, commit_at, events_between
-from datamart.recovery.parts import Fetched, fetch, rows_in
+from datamart.recovery.parts import Fetched, fetch, key_twice, rows_in
+from datamart.recovery.undone import mark_loads
 from datamart.settings import Settings
 from datamart.statements import table_names
 from datamart.tables import TABLES, Table, table_named
@@ -57,6 +58,7 @@ class Point:
     events: tuple[Event, ...] = ()
     commit_seq: int | None = None
     """The newest commit in it; None where commits cannot be compared, as in a backup of another ledger."""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,25 +99,14 @@ class Restore:
             target_at=wanted.at,
             into=wanted.into,
             dry_run=wanted.dry_run,
-            notes=fitting.notes,
+            notes=(*point.notes, *fitting.notes),
         )
         with ExitStack() as resources:
             parts = point.manifest.tables[table.name].parts
             fetched = fetch(self.backups, point.manifest.backup_id, parts, resources)
             log.info("%s: all %d parts are as they were written", table.name, len(parts))
-            if self._compared(point, fitting, change):
-                change = replace(change, rows=point.manifest.tables[table.name].rows)
-                return self._apply(change, fitting, Compared(self.warehouse, table, point.manifest, fetched))
-            staging = f"restore_{number}"
-            resources.callback(self._drop, staging)
-            strange = self._stage(point, fitting, fetched, staging, resources)
-            change = replace(change, notes=(*change.notes, *strange), rows=self._count(staging))
-            return self._into(change, fitting, staging) if wanted.into else self._apply(change, fitting, staging)
-
-    def _compared(self, point: Point, fitting: Fit, change: Change) -> bool:
-        """The rows need not be staged to be compared with the live ones."""
-        plain = change.into is None and not point.events and fitting.whole and fitting.comparable
-        return plain and Compared.possible(self.warehouse, fitting.table, point.manifest)
+            work = _Work(self, point, fitting, fetched, f"restore_{number}", resources)
+            return self._into(change, work) if wanted.into else self._apply(change, work)
 
     def point(self, table: Table, wanted: Wanted) -> Point:
         """Which backup, and what after it."""
@@ -127,7 +118,7 @@ class Restore:
                 names = ", ".join(manifest.tables)
                 raise ConfigurationError(f"Backup {manifest.backup_id} holds {names}, not {table.name}.")
             known = manifest.tables[table.name].commit_seq if manifest.ledger == ledger else None
-            return Point(manifest, (), known)
+            return Point(manifest, (), known, catalogue.damaged_after(manifest) if chosen == LATEST else ())
         if wanted.backup_id not in (None, LATEST):
             raise ConfigurationError("Choose a backup or a moment, not both: a moment finds its backup itself.")
         if wanted.at > self.warehouse.now():
@@ -137,95 +128,135 @@ class Restore:
         after = manifest.tables[table.name].commit_seq or 0
         return Point(manifest, tuple(events_between(self.warehouse, table, after, until)), until)
 
-    def _stage(
-        self, point: Point, fitting: Fit, fetched: Sequence[Fetched], staging: str, resources: ExitStack
-    ) -> list[str]:
-        """Put all of a backup's rows, and what was done to them later, into ``staging``; what is strange about them."""
-        manifest, table = point.manifest, fitting.table
-        first = staging if fitting.whole else f"{staging}_partly"
-        resources.callback(self._drop, first)
-        digest = Digest()
-        rows = _seen(rows_in(fetched, manifest, fitting.stored.kept_schema), digest)
-        staged = self.warehouse.stage_kept(fitting.stored, first, rows)
-        _require_same(manifest, fitting, digest)
-        _require_keys(self.warehouse, manifest, table, first, staged)
-        log.info("%s: %d rows are staged", table.name, staged)
-        if not fitting.whole:
-            fitting.fill(self.warehouse, first, staging, staged)
-        return Replay(self.warehouse, self.store, table).apply(point.events, staging)
-
-    def _find(self, change: Change, fitting: Fit, wanted: str | Compared, difference: Difference) -> Sizes:
-        """What must be done so that the table becomes what is staged, or compared with it."""
-        if isinstance(wanted, str):
-            difference.to_staged(wanted, change.change_id)
-        else:
-            digest = Digest()
-            wanted.into(difference, change.change_id, digest)
-            _require_same(wanted.manifest, fitting, digest)
-        return difference.sizes()
-
-    def _apply(self, change: Change, fitting: Fit, wanted: str | Compared) -> Change:
-        table = fitting.table
+    def _apply(self, change: Change, work: _Work) -> Change:
+        table = work.fitting.table
         difference = Difference(self.warehouse, table, f"difference_{change.change_id}")
+        find = work.way()
         if change.dry_run:
             try:
-                sizes = self._find(change, fitting, wanted, difference)
-                return _told(change, sizes, difference.examples())
+                change = find(change, difference)
+                return _told(change, difference.sizes(), difference.examples())
             finally:
-                self._drop(difference.name)
+                self.drop(difference.name)
         with self.warehouse.transaction():
             numbers = self.warehouse.lock(table).next(changed=False)
             done = find_change(self.warehouse, change.change_id)
             if done is not None:
                 return done
-            sizes = self._find(change, fitting, wanted, difference)
-            fitting.require_insertable(sizes.added)
+            change = find(change, difference)
+            sizes = difference.sizes()
+            work.fitting.require_insertable(sizes.added)
             parts = difference.keep(self.store, change.change_id, self.settings.part_rows)
             difference.apply(change.change_id, numbers.commit)
             self._require_count(table, change)
-            change = replace(change, commit_seq=numbers.commit, clean_parts=parts)
-            change = _told(change, sizes, {})
+            change = _told(replace(change, commit_seq=numbers.commit, clean_parts=parts), sizes, {})
             mark_loads(self.warehouse, table, change)
             record_change(self.warehouse, change, self.run)
             self.warehouse.set_sequence(table, numbers.now(changed=change.any))
             difference.drop()
         return change
 
-    def _into(self, change: Change, fitting: Fit, staging: str) -> Change:
-        """Make another table of what is staged."""
-        message = f"{change.rows} rows of {change.table} are in public.{change.into}."
+    def _into(self, change: Change, work: _Work) -> Change:
+        """Make another table of the backup's rows, with the columns that it has."""
+        kept = work.fitting.stored
+        rows = work.stage_stored()
+        strange = Replay(self.warehouse, self.store, kept).apply(work.point.events, work.staging)
+        rows = self.count(work.staging) if work.point.events else rows
+        verb = "would be" if change.dry_run else "are"
+        message = f"{rows} rows of {change.table} {verb} in public.{change.into}."
+        change = replace(change, rows=rows, message=message, notes=(*change.notes, *strange))
         if change.dry_run:
-            return replace(change, message=f"{change.rows} rows of {change.table} would be in public.{change.into}.")
-        change = replace(change, message=message)
-        kept = fitting.table if fitting.whole else fitting.stored
+            return change
         with self.warehouse.transaction():
-            names = table_names(kept, staging, target=f"public.{change.into}")
+            self.warehouse.lock(work.fitting.table)  # another attempt of this run waits here
+            done = find_change(self.warehouse, change.change_id)
+            if done is not None:
+                return done
+            names = table_names(kept, work.staging, target=f"public.{change.into}")
             self.warehouse.execute(self.warehouse.sql("create_copy", **names))
             record_change(self.warehouse, change, self.run)
         return change
 
-    def _count(self, relation: str) -> int:
+    def count(self, relation: str) -> int:
+        """Rows of a table."""
         return int(self.warehouse.query(f"SELECT COUNT(*) FROM {relation}")[0][0])  # noqa: S608
 
     def _require_count(self, table: Table, change: Change) -> None:
-        live = self._count(f"public.{table.name}")
+        live = self.count(f"public.{table.name}")
         if live != change.rows:
             raise BackupDamaged(f"{table.name} would have {live} rows, not {change.rows}. Nothing was committed.")
 
-    def _drop(self, staging: str) -> None:
+    def drop(self, staging: str) -> None:
+        """Remove a temporary table."""
         with suppress(TransientFault):  # a session that has ended has taken its temporary tables along
             self.warehouse.drop_staging(staging)
 
 
-def mark_loads(warehouse: Warehouse, table: Table, change: Change) -> None:
-    """Loads that a restore took away count as new when they come again; those it brought back do not any more."""
-    # Of a backup of another ledger nobody knows which loads are in it: each file is judged anew when it comes again.
-    target = -1 if change.target_seq is None else change.target_seq
-    values = {
-        "table": table.name, "change_id": change.change_id, "commit_seq": change.commit_seq, "target_seq": target
-    }  # fmt: skip
-    warehouse.execute(warehouse.sql("mark_done_again"), values)
-    warehouse.execute(warehouse.sql("mark_undone"), values)
+Find = Callable[[Change, Difference], Change]
+"""Finds a difference, and what the change is told besides: the rows that the table will have, and notes."""
+
+
+@dataclass(frozen=True)
+class _Work:
+    """The ways from a backup's files to a difference."""
+
+    restore: Restore
+    point: Point
+    fitting: Fit
+    fetched: Sequence[Fetched]
+    staging: str
+    resources: ExitStack
+
+    def way(self) -> Find:
+        """The quickest that will do; what takes long and needs no lock is done at once."""
+        fitting, manifest = self.fitting, self.point.manifest
+        if not fitting.whole:
+            return self._filled  # the live rows' values as they are under the lock
+        warehouse = self.restore.warehouse
+        if not self.point.events and fitting.comparable and Compared.possible(warehouse, fitting.table, manifest):
+            return self._compared
+        self.stage_stored()
+        notes = self._replayed()
+        return lambda change, difference: self._staged(replace(change, notes=(*change.notes, *notes)), difference)
+
+    def stage_stored(self) -> int:
+        """Put the backup's rows, as far as it has columns, into a temporary table; how many."""
+        warehouse, fitting, manifest = self.restore.warehouse, self.fitting, self.point.manifest
+        self.resources.callback(self.restore.drop, self.staging)
+        digest = Digest()
+        rows = _seen(rows_in(self.fetched, manifest, fitting.stored.kept_schema), digest)
+        staged = warehouse.stage_kept(fitting.stored, self.staging, rows)
+        _require_same(manifest, fitting, digest)
+        key = f'"{fitting.table.key}"'
+        if int(warehouse.query(f"SELECT COUNT(DISTINCT {key}) FROM {self.staging}")[0][0]) != staged:  # noqa: S608
+            raise key_twice(manifest, fitting.table)
+        log.info("%s: %d rows are staged", fitting.table.name, staged)
+        return staged
+
+    def _compared(self, change: Change, difference: Difference) -> Change:
+        digest, manifest, table = Digest(), self.point.manifest, self.fitting.table
+        for name in Compared.temporary(difference):
+            self.resources.callback(self.restore.drop, name)
+        Compared(self.restore.warehouse, table, manifest, self.fetched).into(difference, change.change_id, digest)
+        _require_same(manifest, self.fitting, digest)
+        return replace(change, rows=manifest.tables[table.name].rows)
+
+    def _staged(self, change: Change, difference: Difference) -> Change:
+        difference.to_staged(self.staging, change.change_id)
+        return replace(change, rows=self.restore.count(self.staging))
+
+    def _filled(self, change: Change, difference: Difference) -> Change:
+        whole = f"{self.staging}_whole"
+        self.resources.callback(self.restore.drop, whole)
+        staged = self.stage_stored()
+        self.fitting.fill(self.restore.warehouse, self.staging, whole, staged)
+        filled = replace(self, staging=whole)
+        notes = filled._replayed()
+        return filled._staged(replace(change, notes=(*change.notes, *notes)), difference)
+
+    def _replayed(self) -> list[str]:
+        replay = Replay(self.restore.warehouse, self.restore.store, self.fitting.table)
+        return replay.apply(self.point.events, self.staging)
 
 
 def _told(change: Change, sizes: Sizes, examples: Mapping[str, list[int]]) -> Change:
@@ -254,15 +285,6 @@ def _require_same(manifest: Manifest, fitting: Fit, digest: Digest) -> None:
         raise BackupDamaged(
             f"Backup {manifest.backup_id} of {name} does not hold the {told.rows} rows that its manifest tells (found: "
             f"{digest.rows}). Nothing was touched. Restore another backup."
-        )
-
-
-def _require_keys(warehouse: Warehouse, manifest: Manifest, table: Table, staging: str, staged: int) -> None:
-    keys = int(warehouse.query(f'SELECT COUNT(DISTINCT "{table.key}") FROM {staging}')[0][0])  # noqa: S608
-    if keys != staged:
-        raise BackupDamaged(
-            f"Backup {manifest.backup_id} of {table.name} holds {staged - keys} rows whose {table.key} is another "
-            "row's too. Nothing was touched. Restore another backup."
         )
 
 

@@ -132,7 +132,7 @@ class Undo:
 
     def _touched(self, table: Table, load: Outcome) -> list[Later]:
         """What has changed or removed the load's rows since."""
-        values = {"load_id": load.load_id, "commit_seq": load.commit_seq}
+        values = {"load_id": load.load_id, "commit_seq": load.commit_seq, "table": table.name}
         found = self.warehouse.query(self.warehouse.sql("undo_touched", **table_names(table, "")), values)
         return [Later(int(one), int(rows), found_equal=False) for one, rows in found]
 
