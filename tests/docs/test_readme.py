@@ -157,7 +157,8 @@ def test_commands_of_the_rest_api_run_and_print_what_is_shown(reader: Reader, bl
 
 
 def test_every_route_is_in_the_rest_api_s_page() -> None:
-    for route in ("POST /upload", "GET /insights", "GET /loads", "GET /loads/<id>", "rejected.csv", "GET /health"):
+    routes = ("POST /upload", "GET /insights", "GET /loads", "GET /loads/<id>", "rejected.csv", "GET /health")
+    for route in (*routes, "POST /backup", "POST /restore", "GET /backups"):
         assert route in REST_API
 
 
