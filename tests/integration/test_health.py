@@ -184,17 +184,22 @@ def test_holds_are_told_one_by_one_up_to_a_number(there: World, monkeypatch: pyt
     assert "2 more files are on hold" in found[-1].message
 
 
-def backed_up(world: World, name: str, age: timedelta, *, expired: bool = False) -> None:
+ALL = "departments, hired_employees, jobs"
+
+
+def backed_up(world: World, name: str, age: timedelta, *, expired: bool = False, tables: str = ALL) -> None:
     world.sql(
         "INSERT INTO ops.backups (backup_id, manifest_key, taken_at, finished_at, tables, rows_total, bytes_total,"
-        " expired_at) VALUES (%s, 'm', now() - %s, now(), '{}', 0, 0, CASE WHEN %s THEN now() END)",
-        name, age, expired,
+        " expired_at) VALUES (%s, 'm', now() - %s, now(), %s, 0, 0, CASE WHEN %s THEN now() END)",
+        name, age, tables, expired,
     )  # fmt: skip
 
 
 def test_a_missed_backup_is_told_once_there_is_a_dag_that_makes_them(there: World) -> None:
     assert check(there, state=AirflowState(dags=frozenset({"ingest_landing"}))) == []
-    (found,) = check(there, state=BACKUP)
+    assert check(there, state=BACKUP) == [], "a new warehouse has its first backup yet to come"
+    later = timedelta(hours=27)
+    (found,) = check(there, later, state=BACKUP)
     assert (found.code, found.severity) == (Code.BACKUP_MISSED, "critical")
     assert "There is no backup" in found.message
     backed_up(there, "old", timedelta(hours=27))
@@ -204,6 +209,8 @@ def test_a_missed_backup_is_told_once_there_is_a_dag_that_makes_them(there: Worl
     assert "older than 26 h" in found.message
     assert check(there, state=BACKUP, backup_hours=28) == []
     assert check(there, state=BACKUP, backup_hours="") == []
+    backed_up(there, "some", timedelta(hours=1), tables="jobs")
+    assert codes(check(there, state=BACKUP)) == [Code.BACKUP_MISSED], "the other tables have an old one only"
     backed_up(there, "new", timedelta(hours=25))
     assert check(there, state=BACKUP) == []
     assert codes(check(there, timedelta(hours=2), state=BACKUP)) == [Code.BACKUP_MISSED]
@@ -262,6 +269,7 @@ def test_a_change_that_no_ledger_explains_is_told_at_once(there: World) -> None:
 
 
 def test_a_connection_that_may_only_read_is_enough(there: World) -> None:
+    backed_up(there, "old", timedelta(hours=27))
     held(there, there.put("jobs.csv", b"1,a\n"))
     loaded(there, "jobs2.csv", b"1,a\n")
 
@@ -284,6 +292,7 @@ def test_a_warehouse_that_is_away_is_found_and_the_other_checks_go_on(there: Wor
 
 
 def test_an_s3_that_is_away_is_found_and_the_other_checks_go_on(there: World) -> None:
+    backed_up(there, "old", timedelta(hours=27))
     held(there, there.put("jobs.csv", b"1,a\n"))
     loaded(there, "jobs2.csv", b"1,a\n")
     found = check(there, LATE, BACKUP, store=store_at(no_server()))

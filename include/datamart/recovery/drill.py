@@ -49,10 +49,11 @@ class Drill:
         """
         catalogue, started = Catalogue(self.backups), datetime.now(UTC)
         number = change_id("drill", "", self.run)
+        chosen = self._chosen(catalogue, backup_id)
         try:
-            manifest = self._chosen(catalogue, backup_id)
+            manifest = catalogue.read(chosen)
         except BackupDamaged as error:
-            record_drill(self.warehouse, number, backup_id, False, {"fault": sentence(error)}, started)
+            record_drill(self.warehouse, number, chosen, False, {"fault": sentence(error)}, started)
             raise
         register(self.warehouse, manifest)
         evidence: dict[str, Any] = {}
@@ -66,19 +67,19 @@ class Drill:
         record_drill(self.warehouse, number, manifest.backup_id, True, evidence, started)
         return {"backup_id": manifest.backup_id, "passed": True, "tables": evidence}
 
-    def _chosen(self, catalogue: Catalogue, backup_id: str) -> Manifest:
+    def _chosen(self, catalogue: Catalogue, backup_id: str) -> str:
+        """The id; that the newest of all cannot be read is what a drill is to find."""
         if backup_id != LATEST:
-            return catalogue.read(backup_id)
-        newest = next(catalogue.all(), None)
-        # That the newest of all cannot be read is what a drill is to find.
-        if catalogue.damaged and catalogue.ids and (newest is None or catalogue.ids[0] > newest.backup_id):
-            raise BackupDamaged(catalogue.damaged[0])
-        if newest is None:
+            return backup_id
+        if not catalogue.ids:
             raise ConfigurationError("There is no backup to drill with. Run the Dag backup first.")
-        return newest
+        return catalogue.ids[0]
 
     def _all(self, manifest: Manifest, scratch: str, evidence: dict[str, Any]) -> None:
         self._drop_leftovers()
+        if not any(table.name in manifest.tables for table in self.tables):
+            names = ", ".join(manifest.tables)
+            raise BackupDamaged(f"Backup {manifest.backup_id} holds none of the tables there are, but {names}.")
         self.warehouse.execute(f"CREATE SCHEMA {scratch}")
         try:
             for table in self.tables:

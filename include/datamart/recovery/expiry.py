@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from datamart.objects import ObjectStore
 from datamart.recovery.catalogue import Catalogue
 from datamart.recovery.ledger import register
-from datamart.recovery.manifest import ADOPTED, NAME, Manifest, manifest_key
+from datamart.recovery.manifest import ADOPTED, Manifest, manifest_key
 from datamart.settings import Settings
 from datamart.warehouse.base import Warehouse
 
@@ -57,8 +57,19 @@ class Expiry:
             log.error("%s", reason)
         self._agree(known, catalogue)
         due = self._due(known)
-        objects = sum(self._remove(manifest) for manifest in due)
-        return Removed(len(due), objects, self._remove_orphans(set(catalogue.ids)))
+        over = {manifest.backup_id for manifest in due}
+        # Files of one backup may have been adopted as another one's.
+        needed = {
+            part.key
+            for manifest in known
+            if manifest.backup_id not in over
+            for table in manifest.tables.values()
+            for part in table.parts
+        }
+        objects = sum(self._remove(manifest, needed) for manifest in due)
+        # Nobody knows what a manifest that cannot be read needs.
+        orphans = 0 if catalogue.damaged else self._remove_orphans(set(catalogue.ids), needed)
+        return Removed(len(due), objects, orphans)
 
     def _agree(self, known: list[Manifest], catalogue: Catalogue) -> None:
         """The ledger knows of every backup that is there, and of no other."""
@@ -67,6 +78,10 @@ class Expiry:
         for manifest in known:
             if register(self.warehouse, manifest):
                 log.info("Backup %s was not in the ledger yet", manifest.backup_id)
+        for backup_id, expired_at in self.warehouse.query("SELECT backup_id, expired_at FROM ops.backups"):
+            if expired_at is not None and backup_id in catalogue.ids:
+                log.info("Backup %s is in S3 again", backup_id)
+                self._mark_there(backup_id)
         for (backup_id,) in self.warehouse.query("SELECT backup_id FROM ops.backups WHERE expired_at IS NULL"):
             if backup_id not in catalogue.ids:
                 log.warning("Backup %s is not in S3 any more", backup_id)
@@ -95,8 +110,8 @@ class Expiry:
             yield from _ids([one for one in mine if one.backup_id in proven][:1])
             yield from _ids([one for one in mine if one.taken_at < before][:1])
 
-    def _remove(self, manifest: Manifest) -> int:
-        keys = [one.key for one in self.store.walk(f"{manifest.backup_id}/")]
+    def _remove(self, manifest: Manifest, needed: set[str]) -> int:
+        keys = [one.key for one in self.store.walk(f"{manifest.backup_id}/") if one.key not in needed]
         if not self.dry_run:
             first = manifest_key(manifest.backup_id)
             self.store.remove([first, *(key for key in keys if key != first)])
@@ -104,17 +119,21 @@ class Expiry:
             log.info("Backup %s of %s is over", manifest.backup_id, f"{manifest.taken_at:%Y-%m-%d %H:%M}")
         return len(keys)
 
-    def _remove_orphans(self, whole: set[str]) -> int:
+    def _remove_orphans(self, whole: set[str], needed: set[str]) -> int:
         """What a backup that was killed, or a removal that was, has left."""
         removed = 0
         for one in self.store.walk(""):
             folder = one.key.partition("/")[0]
-            mine = _FOLDER.match(folder) and folder not in whole and not one.key.endswith(f"/{NAME}")
+            mine = _FOLDER.match(folder) and folder not in whole and one.key not in needed
             if mine and one.last_modified < self.now - ORPHAN_AGE:
                 removed += 1
                 if not self.dry_run:
                     self.store.remove([one.key])
         return removed
+
+    def _mark_there(self, backup_id: str) -> None:
+        said = "UPDATE ops.backups SET expired_at = NULL WHERE backup_id = %(backup_id)s"
+        self.warehouse.execute(said, {"backup_id": backup_id})
 
     def _mark(self, backup_id: str) -> None:
         self.warehouse.execute(
