@@ -10,6 +10,17 @@ import pytest
 from tests.product import Product
 from tests.stack import Stack
 
+ON_AIRFLOW = ("e2e", "pages", "docs", "faults")
+"""Folders of tests that run on Airflow's stack, most of the time waiting for it."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two lots, each for a process of its own: what waits for Airflow, and all else."""
+    here = Path(__file__).parent
+    for item in items:
+        folder = item.path.relative_to(here).parts[0]
+        item.add_marker(pytest.mark.xdist_group("on_airflow" if folder in ON_AIRFLOW else "elsewhere"))
+
 
 @contextmanager
 def _started(*, airflow: bool) -> Iterator[Stack]:
