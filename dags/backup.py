@@ -30,7 +30,7 @@ TABLE_NAMES = [table.name for table in TABLES]
     default_args={
         "owner": "datamart",
         "retries": 3,
-        "retry_delay": timedelta(seconds=30),
+        "retry_delay": timedelta(seconds=10),
         "on_failure_callback": TaskFailed(),
     },
     params={

@@ -32,7 +32,7 @@ TABLE_NAMES = [table.name for table in TABLES]
     default_args={
         "owner": "datamart",
         "retries": 3,
-        "retry_delay": timedelta(seconds=10),
+        "retry_delay": timedelta(seconds=5),
         "on_failure_callback": TaskFailed(),
     },
     params={

@@ -25,7 +25,7 @@ from datamart_airflow.alerts import TaskFailed
     default_args={
         "owner": "datamart",
         "retries": 3,
-        "retry_delay": timedelta(seconds=30),
+        "retry_delay": timedelta(seconds=10),
         "on_failure_callback": TaskFailed(),
     },
     params={

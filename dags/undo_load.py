@@ -29,7 +29,7 @@ from datamart_airflow.assets import CHANGED
     default_args={
         "owner": "datamart",
         "retries": 3,
-        "retry_delay": timedelta(seconds=10),
+        "retry_delay": timedelta(seconds=5),
         "on_failure_callback": TaskFailed(),
     },
     params={
