@@ -74,6 +74,11 @@ PLANTS: dict[str, list[str]] = {
         "UPDATE ops.tables SET changed_seq = changed_seq - 1 WHERE table_name = 'jobs'",
         "DELETE FROM ops.loads WHERE table_name = 'jobs' AND commit_seq = 5",
     ],
+    "jobs: what is undone names what undid it": [
+        "UPDATE ops.loads SET undone_by = 1 WHERE commit_seq = 2 AND table_name = 'jobs'",
+        "UPDATE ops.loads SET undone_seq = 5 WHERE commit_seq = 2 AND table_name = 'jobs'",
+        "UPDATE ops.loads SET undone_by = 1, undone_seq = 5 WHERE commit_seq = 2 AND table_name = 'jobs'",
+    ],
 }
 CASES = [(claim, plant) for claim, plants in PLANTS.items() for plant in plants]
 
