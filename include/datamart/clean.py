@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -29,6 +29,12 @@ class CleanParts:
     sent: int = 0
     schema: pa.Schema = None
     """Of the rows; that of the table's accepted rows, if none is given."""
+    key_of: Callable[[int], str] | None = None
+    """Where a part goes; where those of a load go, if it is not told."""
+
+    def key(self, part: int) -> str:
+        """Where a part goes."""
+        return self.key_of(part) if self.key_of else clean_key(self.table.name, self.load_id, part)
 
     def keep(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Pass batches on while another thread writes them; all parts are in S3 when the batches end."""
@@ -104,8 +110,7 @@ class _Writing:
         with part.file as file:
             part.writer.close()
             file.seek(0)
-            key = clean_key(self._parts.table.name, self._parts.load_id, self._parts.sent)
-            self._parts.store.write(key, file)
+            self._parts.store.write(self._parts.key(self._parts.sent), file)
         self._parts.sent += 1
         self._rows, self._part = 0, None
 

@@ -28,11 +28,11 @@ class LateFiles:
     warehouse: Warehouse
     store: ObjectStore
 
-    def give_way(self, arrival: Arrival, load_id: int, table: Table, staging: str) -> int:
+    def give_way(self, arrival: Arrival, identity: tuple[int, int], table: Table, staging: str) -> int:
         """Take staged rows away whose keys a newer file holds; how many. Needs the table's lock.
 
         After a newer replacement nothing is left of them; it is the whole table. Their keys are kept beside the load's
-        clean rows, so that what the load did can be done again.
+        clean rows, so that what the load did can be done again; ``identity`` is its id and the number of its commit.
         """
         newer = self.warehouse.newer_loads(table, arrival) if arrival.listed_at else []
         if not newer:
@@ -43,7 +43,7 @@ class LateFiles:
         else:
             left = self.warehouse.leave_to_newer(table, staging, self._keys_of_all(table, newer))
         if len(left):
-            write_keys(self.store, left_key(table.name, load_id), table, left)
+            write_keys(self.store, left_key(table.name, *identity), table, left)
         return len(left)
 
     def _keys_of_all(self, table: Table, newer: Sequence[NewerLoad]) -> npt.NDArray[np.int64]:

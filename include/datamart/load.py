@@ -325,7 +325,7 @@ class Loader:
         if not removed:
             return last
         gone = self.warehouse.keys_removed_by(table, last.load_id, last.commit_seq or 0)
-        write_keys(self.store, removed_key(table.name, last.load_id), table, gone)
+        write_keys(self.store, removed_key(table.name, last.load_id, last.commit_seq or 0), table, gone)
         counts = replace(last.counts, removed=removed)
         return replace(last, counts=counts, verdict=Verdict.LOADED, duplicate_of=None, message="")
 
@@ -376,7 +376,9 @@ class Loader:
 
     def _merge(self, one: Staged, outcome: Outcome, numbers: Numbers, mode: Mode) -> Outcome:
         left = (
-            LateFiles(self.warehouse, self.store).give_way(one.arrival, one.load_id, one.table, one.staging)
+            LateFiles(self.warehouse, self.store).give_way(
+                one.arrival, (one.load_id, numbers.commit), one.table, one.staging
+            )
             if mode is Mode.UPSERT
             else 0
         )

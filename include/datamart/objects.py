@@ -27,14 +27,23 @@ def clean_key(table: str, load_id: int, part: int) -> str:
     return f"clean/{table}/{load_id}/part-{part:05d}.parquet"
 
 
-def left_key(table: str, load_id: int) -> str:
+# What follows depends on what was in the table, not on the file alone: an attempt that was thought dead must not write
+# over what another one has committed after other rows came in between. The number of the commit tells them apart.
+
+
+def change_key(table: str, change_id: int, commit_seq: int, part: int) -> str:
+    """One part of the rows that a restore or an undo put."""
+    return f"clean/{table}/{change_id}/{commit_seq}-part-{part:05d}.parquet"
+
+
+def left_key(table: str, load_id: int, commit_seq: int) -> str:
     """Keys of clean rows of a load that were not merged, as they gave way to newer files."""
-    return f"clean/{table}/{load_id}/left.parquet"
+    return f"clean/{table}/{load_id}/{commit_seq}-left.parquet"
 
 
-def removed_key(table: str, change_id: int) -> str:
+def removed_key(table: str, change_id: int, commit_seq: int) -> str:
     """Keys of rows that a load, a restore or an undo removed."""
-    return f"clean/{table}/{change_id}/removed.parquet"
+    return f"clean/{table}/{change_id}/{commit_seq}-removed.parquet"
 
 
 def rejected_key(table: str, load_id: int, suffix: str = "csv") -> str:

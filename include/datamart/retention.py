@@ -38,7 +38,7 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 _PAGE = 1000
 """Objects in one answer of S3, and the most that one request removes."""
 _LOADS_AT_ONCE = 500
-_CLEAN = re.compile(r"clean/[^/]+/(\d{1,19})/(?:part-(\d+)|left|removed)\.parquet")
+_CLEAN = re.compile(r"clean/[^/]+/(\d{1,19})/(?:\d{1,19}-)?(?:part-(\d+)|left|removed)\.parquet")
 _REJECTED = re.compile(r"rejected/[^/]+/[^/]+_rejected_(\d{1,19})\.(?:csv|raw)")
 
 

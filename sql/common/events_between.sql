@@ -22,7 +22,7 @@ SELECT
     clean_parts,
     0 AS has_left,
     rows_removed,
-    rows_added + rows_changed AS rows_put
+    rows_added + rows_changed + rows_moved AS rows_put
 FROM ops.restores
 WHERE
     table_name = %(table)s

@@ -12,6 +12,7 @@ SELECT
     undone_load_id,
     into_table,
     clean_parts,
+    rows_moved,
     FALSE AS dry_run,
     message,
     notes

@@ -6,6 +6,8 @@ ADD COLUMN undone_seq BIGINT;
 ALTER TABLE ops.restores
 ADD COLUMN into_table VARCHAR(63),
 ADD COLUMN rows_total BIGINT NOT NULL DEFAULT 0,
+-- Rows of equal values that another load is named for.
+ADD COLUMN rows_moved BIGINT NOT NULL DEFAULT 0,
 ADD COLUMN message VARCHAR(4096) NOT NULL DEFAULT '',
 ADD COLUMN notes VARCHAR(65535) NOT NULL DEFAULT '[]',
 -- What it changed is kept as clean parquet, so that later moments can be reached from earlier backups.

@@ -27,7 +27,7 @@ import pytest
 from botocore.exceptions import ConnectionClosedError, IncompleteReadError
 
 from datamart.errors import DatamartError, TerminalFault, TransientFault, sentence
-from datamart.objects import ObjectStore, clean_key
+from datamart.objects import ObjectStore, change_key
 from datamart.recovery.backup import Backup
 from datamart.recovery.drill import Drill
 from datamart.recovery.restore import Restore, Wanted
@@ -603,9 +603,11 @@ def test_clean_rows_that_cannot_be_kept_keep_the_restore_from_being_committed(va
     changing(vault)
     change(vault)
     number = vault.restore("jobs", run="a run", dry_run=True).change_id
+    ((newest,),) = vault.world.sql("SELECT commit_seq FROM ops.tables WHERE table_name = 'jobs'")
+    key = change_key("jobs", number, newest + 1, 0)
     with (
         vault.untouched(),
-        on_requests(vault.world.store, "PutObject", {clean_key("jobs", number, 0)}, FORBIDDEN, ALWAYS) as met,
+        on_requests(vault.world.store, "PutObject", {key}, FORBIDDEN, ALWAYS) as met,
         pytest.raises(TerminalFault),
     ):
         vault.restore("jobs", run="a run")

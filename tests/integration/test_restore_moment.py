@@ -353,7 +353,7 @@ def test_a_late_file_whose_rows_gave_way_does_the_same_again(past: Past) -> None
     world.load("jobs_9.csv", b"3,x\n")
     for one in past.kept:
         past.assert_reached(one)
-    world.store.remove([left_key("jobs", outcome.load_id)])
+    world.store.remove([left_key("jobs", outcome.load_id, outcome.commit_seq or 0)])
     with vault.untouched(), pytest.raises(ChangeRefused, match=f"load {outcome.load_id} did is not kept"):
         vault.restore("jobs", at=past.kept[1].at)
 
@@ -385,7 +385,11 @@ def several(vault: Vault) -> tuple[Outcome, Outcome, datetime]:
 def test_what_is_not_kept_is_told_and_nothing_is_touched(vault: Vault, what: str, body: bytes | None) -> None:
     load, replacement, at = several(vault)
     named = load if what == "part" else replacement
-    key = clean_key("jobs", named.load_id, 0) if what == "part" else removed_key("jobs", named.load_id)
+    key = (
+        clean_key("jobs", named.load_id, 0)
+        if what == "part"
+        else removed_key("jobs", named.load_id, named.commit_seq or 0)
+    )
     vault.world.store.remove([key])
     if body is not None:
         vault.world.store.write(key, body)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from datamart.clean import CleanParts, write_keys
 from datamart.errors import BalanceError
-from datamart.objects import ObjectStore, removed_key
+from datamart.objects import ObjectStore, change_key, removed_key
 from datamart.statements import table_names
 from datamart.tables import Table
 from datamart.warehouse.base import Warehouse, keys_in
@@ -87,16 +87,19 @@ class Difference:
         """Do nothing to the rows of these keys."""
         self.warehouse.leave_to_newer(self.table, self.name, keys)
 
-    def keep(self, store: ObjectStore, change_id: int, part_rows: int) -> int:
+    def keep(self, store: ObjectStore, change_id: int, commit_seq: int, part_rows: int) -> int:
         """Keep what will be done as clean parquet, so that it can be done again; the number of parts of rows."""
-        sizes = self.sizes()
-        parts = CleanParts(store, self.table, change_id, part_rows, schema=self.table.kept_schema)
+        sizes, name = self.sizes(), self.table.name
+        parts = CleanParts(
+            store, self.table, change_id, part_rows, schema=self.table.kept_schema,
+            key_of=lambda part: change_key(name, change_id, commit_seq, part),
+        )  # fmt: skip
         if sizes.put:
             for _ in parts.keep(self.warehouse.rows_of(self.table, self.name, "_change <> 'removed'")):
                 pass
         if sizes.removed:
             text = f"SELECT \"{self.table.key}\" FROM {self.name} WHERE _change = 'removed'"  # noqa: S608
-            write_keys(store, removed_key(self.table.name, change_id), self.table, keys_in(self.warehouse.query(text)))
+            write_keys(store, removed_key(name, change_id, commit_seq), self.table, keys_in(self.warehouse.query(text)))
         return parts.sent
 
     def apply(self, change_id: int, commit_seq: int) -> Sizes:

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 ORPHAN_AGE = timedelta(days=2)
 """A backup may take so long before it has a manifest."""
-_FOLDER = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}\Z")
+_FOLDER = re.compile(r"\d{8}T\d{6}Z-\d{6}-[0-9a-f]{8}\Z")
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,8 @@ class Change:
     undone_load_id: int | None = None
     into: str | None = None
     clean_parts: int = 0
+    relabelled: int = 0
+    """Rows whose values stayed and that another load is named for now."""
     dry_run: bool = False
     message: str = ""
     notes: tuple[str, ...] = field(default=())
@@ -92,7 +94,7 @@ def record_change(warehouse: Warehouse, change: Change, run: Mapping[str, str]) 
         "undone_load_id": change.undone_load_id, "into_table": change.into, "rows_added": change.added,
         "rows_changed": change.changed, "rows_removed": change.removed, "rows_total": change.rows,
         "finished_at": datetime.now(UTC), "dag_id": run.get("dag_id"), "run_id": run.get("run_id"),
-        "commit_seq": change.commit_seq, "clean_parts": change.clean_parts,
+        "commit_seq": change.commit_seq, "clean_parts": change.clean_parts, "rows_moved": change.relabelled,
         "message": change.message[:LONGEST_TEXT], "notes": json.dumps(change.notes),
     }  # fmt: skip
     if warehouse.execute(warehouse.sql("insert_restore"), values) != 1:

@@ -85,7 +85,7 @@ class Manifest:
 
 def new_id(now: datetime) -> str:
     """An id that no other backup has; ids sort by time."""
-    return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
+    return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ-%f}-{uuid4().hex[:8]}"
 
 
 def require_id(backup_id: str) -> str:

@@ -19,7 +19,7 @@ import pyarrow as pa
 from datamart.clean import read_keys, read_rows
 from datamart.errors import ChangeRefused
 from datamart.loads import SUPERSEDED
-from datamart.objects import ObjectStore, clean_key, left_key, removed_key
+from datamart.objects import ObjectStore, change_key, clean_key, left_key, removed_key
 from datamart.statements import table_names
 from datamart.tables import Table
 from datamart.warehouse.base import Warehouse
@@ -102,13 +102,20 @@ class Replay:
         left = self._left(event)
         put = 0
         for part in range(event.parts):
-            rows = read_rows(self.store, clean_key(self.table.name, event.change_id, part), self._schema(event))
+            rows = read_rows(self.store, self._key(event, part), self._schema(event))
             if rows is None:
                 raise self._gone(event)
             put += self._merge(event, [self._without(batch, left) for batch in rows], staging)
-        if not event.parts and event.put:
+        # A restore or an undo puts all its rows, whatever was there.
+        lost = event.put and not event.parts if event.kind == "load" else put != event.put
+        if lost:
             raise self._gone(event)
         return put
+
+    def _key(self, event: Event, part: int) -> str:
+        if event.kind == "load":
+            return clean_key(self.table.name, event.change_id, part)
+        return change_key(self.table.name, event.change_id, event.commit_seq, part)
 
     def _merge(self, event: Event, batches: list[pa.RecordBatch], staging: str) -> int:
         one = f"{staging}_event"
@@ -129,7 +136,7 @@ class Replay:
         """Keys of rows that the load did not merge, as they gave way to newer files."""
         if not event.has_left:
             return None
-        keys = read_keys(self.store, left_key(self.table.name, event.change_id), self.table)
+        keys = read_keys(self.store, left_key(self.table.name, event.change_id, event.commit_seq), self.table)
         if keys is None:
             raise self._gone(event)
         return keys
@@ -143,7 +150,7 @@ class Replay:
     def _remove(self, event: Event, staging: str) -> int:
         if not event.removed:
             return 0
-        keys = read_keys(self.store, removed_key(self.table.name, event.change_id), self.table)
+        keys = read_keys(self.store, removed_key(self.table.name, event.change_id, event.commit_seq), self.table)
         if keys is None:
             raise self._gone(event)
         return len(self.warehouse.leave_to_newer(self.table, staging, keys))

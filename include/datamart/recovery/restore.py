@@ -146,7 +146,7 @@ class Restore:
             change = find(change, difference)
             sizes = difference.sizes()
             work.fitting.require_insertable(sizes.added)
-            parts = difference.keep(self.store, change.change_id, self.settings.part_rows)
+            parts = difference.keep(self.store, change.change_id, numbers.commit, self.settings.part_rows)
             difference.apply(change.change_id, numbers.commit)
             self._require_count(table, change)
             change = _told(replace(change, commit_seq=numbers.commit, clean_parts=parts), sizes, {})
@@ -260,7 +260,7 @@ class _Work:
 
 
 def _told(change: Change, sizes: Sizes, examples: Mapping[str, list[int]]) -> Change:
-    change = replace(change, added=sizes.added, changed=sizes.changed, removed=sizes.removed)
+    change = replace(change, added=sizes.added, changed=sizes.changed, removed=sizes.removed, relabelled=sizes.moved)
     verb = "would be" if change.dry_run else "were"
     message = f"{sizes.added} rows {verb} added, {sizes.changed} changed and {sizes.removed} removed."
     if not change.any:

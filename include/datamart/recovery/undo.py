@@ -93,7 +93,7 @@ class Undo:
         if again.undone_by is not None:
             raise ConfigurationError(f"Load {load.load_id} is undone already, by {again.undone_by}.")
         change = self._found(change, table, load, difference, keep_later)
-        parts = difference.keep(self.store, change.change_id, self.settings.part_rows)
+        parts = difference.keep(self.store, change.change_id, numbers.commit, self.settings.part_rows)
         difference.apply(change.change_id, numbers.commit)
         rows = int(self.warehouse.query(f"SELECT COUNT(*) FROM public.{table.name}")[0][0])  # noqa: S608
         change = replace(change, commit_seq=numbers.commit, clean_parts=parts, rows=rows)
