@@ -23,6 +23,7 @@ def rendered(text: str) -> str:
     from datamart.tables import table_named
 
     names = table_names(table_named("hired_employees"), "staging_1")
+    names |= {"difference": "difference_1", "partly": "partly_1", "filled_columns": 'partly."id"'}
     names |= {"newer": "newer_1", "table_name": "hired_employees", "column_name": "job_id"}
     names |= {"source": "public.hires", "conditions": "1 = 1"}
     names |= {"referenced": "public.jobs", "referenced_key": '"id"'}

@@ -27,7 +27,7 @@ WaitSeconds = Annotated[
 ]
 
 DESCRIPTION = """
-Upload hires, departments and jobs, read the insights and the ledger.
+Upload hires, departments and jobs, read the insights and the ledger, back tables up and bring them back.
 
 Everything but the greeting asks who you are: send a token of Airflow (`Authorization: Bearer ...`, from its
 `POST /auth/token`), a user's name and password (HTTP Basic, or the form fields `username` and `password`), or be logged

@@ -12,12 +12,12 @@ FROM (
     UNION ALL
     SELECT
         was.{key},
-        COALESCE(target._load_id, later._replaced_by, anew.load_id) AS change_id
+        COALESCE(live._load_id, later._replaced_by, anew.load_id) AS change_id
     FROM ops.{history} AS was
-    LEFT JOIN {target} AS target ON was.{key} = target.{key}
+    LEFT JOIN {target} AS live ON was.{key} = live.{key}
     LEFT JOIN ops.{history} AS later ON was.{key} = later.{key} AND later._replaced_seq > %(commit_seq)s
-    LEFT JOIN ops.{history} AS put ON was.{key} = put.{key} AND put._load_id = %(load_id)s
-    LEFT JOIN (
+    LEFT JOIN ops.{history} AS own ON was.{key} = own.{key} AND own._load_id = %(load_id)s
+    CROSS JOIN (
         SELECT MIN(load_id) AS load_id
         FROM ops.loads
         WHERE
@@ -26,13 +26,13 @@ FROM (
             AND commit_seq > %(commit_seq)s
             AND verdict IN ('loaded', 'duplicate')
             AND undone_by IS NULL
-    ) AS anew ON anew.load_id IS NOT NULL
+    ) AS anew
     WHERE
         was._replaced_by = %(load_id)s
         AND was._replaced_seq = %(commit_seq)s
-        AND (target._load_id IS NULL OR target._load_id <> %(load_id)s)
-        AND put.{key} IS NULL
-        AND COALESCE(target._load_id, later._replaced_by, anew.load_id) IS NOT NULL
+        AND (live._load_id IS NULL OR live._load_id <> %(load_id)s)
+        AND own.{key} IS NULL
+        AND COALESCE(live._load_id, later._replaced_by, anew.load_id) IS NOT NULL
 ) AS touched
 GROUP BY touched.change_id
 ORDER BY touched.change_id
