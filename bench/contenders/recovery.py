@@ -8,7 +8,8 @@ from bench.contenders import Clock, job
 from bench.contenders.ours import Phases
 from datamart.objects import ObjectStore
 from datamart.recovery.backup import Backup
-from datamart.recovery.restore import Restore, Wanted
+from datamart.recovery.point import Wanted
+from datamart.recovery.restore import Restore
 from datamart.settings import load_settings
 from datamart.warehouse.postgres import PostgresWarehouse
 from embedded.settings import BACKUP_BUCKET

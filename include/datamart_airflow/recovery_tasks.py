@@ -17,7 +17,8 @@ from datamart.recovery.drill import Drill
 from datamart.recovery.expiry import Expiry
 from datamart.recovery.ledger import Change
 from datamart.recovery.manifest import Manifest
-from datamart.recovery.restore import Restore, Wanted, moment_of
+from datamart.recovery.point import Wanted, moment_of
+from datamart.recovery.restore import Restore
 from datamart.recovery.undo import Undo
 from datamart.settings import load_settings
 from datamart_airflow.assets import announce

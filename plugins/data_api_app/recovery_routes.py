@@ -20,7 +20,7 @@ from data_api_app.refusals import Refused, parameter, unavailable
 from data_api_app.rights import BACKUP_DAG, RESTORE_DAG
 from datamart.recovery.backup_list import MOST_LISTED, backup_list, proven
 from datamart.recovery.catalogue import Catalogue
-from datamart.recovery.restore import moment_of
+from datamart.recovery.point import moment_of
 from datamart.tables import TABLES, table_named
 
 router = APIRouter(tags=["recovery"])

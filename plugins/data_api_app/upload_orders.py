@@ -76,6 +76,12 @@ async def done_before(request: Request, order: Order) -> End | None:
     same = known.sha256 == order.upload.sha256 and known.key == order.upload.key and not order.dry_run
     if not same or (order.repairs and str(known.repairs) != order.repairs):
         raise _other_order()
+    if known.undone_by is not None:
+        raise Refused(
+            409,
+            f"The rows of this upload were taken back (by {known.undone_by}), so its answer is not true any more. Send "
+            "the file again with another Idempotency-Key to load it anew.",
+        )
     return End(found)
 
 

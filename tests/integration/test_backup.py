@@ -19,7 +19,8 @@ from datamart.migrations import migrate
 from datamart.recovery.backup import Backup
 from datamart.recovery.drill import Drill
 from datamart.recovery.manifest import Manifest, manifest_key
-from datamart.recovery.restore import Restore, Wanted
+from datamart.recovery.point import Wanted
+from datamart.recovery.restore import Restore
 from datamart.recovery.undo import Undo
 from datamart.tables import TABLES, Column, Table, Type
 from datamart.warehouse import postgres

@@ -10,7 +10,7 @@ import pytest
 
 from datamart.errors import BackupDamaged, ConfigurationError, DatamartError
 from datamart.recovery.manifest import Manifest, manifest_key
-from datamart.recovery.restore import Wanted
+from datamart.recovery.point import Wanted
 from datamart.warehouse import postgres
 from tests.integration.vault import Vault
 

@@ -30,7 +30,8 @@ from datamart.errors import DatamartError, TerminalFault, TransientFault, senten
 from datamart.objects import ObjectStore, change_key
 from datamart.recovery.backup import Backup
 from datamart.recovery.drill import Drill
-from datamart.recovery.restore import Restore, Wanted
+from datamart.recovery.point import Wanted
+from datamart.recovery.restore import Restore
 from datamart.recovery.undo import Undo
 from datamart.settings import load_settings
 from datamart.tables import Table

@@ -16,7 +16,7 @@ from datamart.load import Loader
 from datamart.recovery.backup import Backup
 from datamart.recovery.ledger import Change
 from datamart.recovery.manifest import Manifest, manifest_key
-from datamart.recovery.restore import Wanted
+from datamart.recovery.point import Wanted
 from datamart.tables import TABLES, Column, Table, Type
 from datamart.warehouse.postgres import PostgresWarehouse
 from tests.integration.vault import Vault

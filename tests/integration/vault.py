@@ -20,7 +20,8 @@ from datamart.recovery.catalogue import Catalogue
 from datamart.recovery.drill import Drill
 from datamart.recovery.ledger import Change
 from datamart.recovery.manifest import Manifest
-from datamart.recovery.restore import Restore, Wanted
+from datamart.recovery.point import Wanted
+from datamart.recovery.restore import Restore
 from datamart.recovery.undo import Undo
 from datamart.settings import Settings, load_settings
 from datamart.tables import TABLES, Table

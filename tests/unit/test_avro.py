@@ -17,7 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from datamart.errors import BackupDamaged, TerminalFault
-from datamart.recovery import avro_read
+from datamart.recovery import avro_container
 from datamart.recovery.avro import MAGIC, AvroWriter, avro_schema, long
 from datamart.recovery.avro_read import read_avro
 
@@ -81,13 +81,13 @@ def read(data: bytes, schema: pa.Schema, rows_at_once: int = 250_000) -> list[tu
 def slow_read(data: bytes, schema: pa.Schema) -> list[tuple[Any, ...]]:
     """Rows as the way for other writers' files has them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(avro_read, "_own_schema", lambda _: None)
+        patch.setattr(avro_container, "_own_schema", lambda _: None)
         return read(data, schema)
 
 
 def unpacked(data: bytes) -> bytes:
     """A file of ours without its compression, which fastavro needs one more package for."""
-    container = avro_read._Container(io.BytesIO(data))
+    container = avro_container.Container(io.BytesIO(data))
     schema = json.dumps(container.schema).encode()
     meta = long(1) + long(11) + b"avro.schema" + long(len(schema)) + schema + long(0)
     sync = bytes(range(16))
@@ -193,7 +193,7 @@ def test_blocks_of_unequal_length_are_read_side_by_side() -> None:
     schema = schema_of(["int", "text", "long"])
     rows = [(n, "x" * (n % 70), n**6) for n in range(300)]
     data = foreign([("_c0", "int"), ("_c1", "string"), ("_c2", "long")], rows, "deflate", sync_interval=200)
-    counts = [block.rows for block in avro_read._Container(io.BytesIO(data)).blocks()]
+    counts = [block.rows for block in avro_container.Container(io.BytesIO(data)).blocks()]
     assert len(set(counts)) > 2
     assert read(data, schema) == slow_read(data, schema) == rows
 

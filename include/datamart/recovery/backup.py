@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 
 from datamart.ahead import ahead
-from datamart.errors import ConfigurationError
+from datamart.errors import BalanceError, ConfigurationError
 from datamart.objects import ObjectStore
 from datamart.recovery.avro import avro_schema
 from datamart.recovery.catalogue import ledger_name
@@ -77,15 +77,18 @@ class Backup:
                 digest.add(batch)
                 yield batch
 
-        writer = PartsWriter(self.store, backup_id, table.name, table.kept_schema, self.settings.part_rows)
+        schema, most = table.kept_schema, self.settings.part_rows
+        writer = PartsWriter(self.store, backup_id, table.name, schema, most, written.append)
         parts: list[Part] = []
         with ahead(self.warehouse.rows_of(table, f"public.{table.name}"), _BATCHES_AHEAD) as made:
             for part in writer.write(seen(iter(made.take, None))):
-                written.append(part.key)
                 parts.append(part)
                 log.info("%s: %d rows are in S3", table.name, sum(one.rows for one in parts))
         rows = sum(part.rows for part in parts)
-        if rows != digest.rows:
-            raise AssertionError(f"{table.name}: {digest.rows} rows read, {rows} written")
+        there = int(self.warehouse.query(f"SELECT COUNT(*) FROM public.{table.name}")[0][0])  # noqa: S608
+        if not rows == digest.rows == there:
+            raise BalanceError(
+                f"{table.name} has {there} rows, but {digest.rows} rows read, {rows} written. There is no backup."
+            )
         columns = column_types(avro_schema(table.name, table.kept_schema))
         return TableBackup(columns, rows, digest.value, commit_seq, tuple(parts))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -50,6 +50,8 @@ class PartsWriter:
     table: str
     schema: pa.Schema
     part_rows: int
+    noted: Callable[[str], None]
+    """Told each key before anything is sent there."""
 
     def write(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Part]:
         """Each part when it is in S3; one is sent while the next is made."""
@@ -83,6 +85,7 @@ class PartsWriter:
             yield Part("", rows, hashing.size, hashing.digest.hexdigest()), file
 
     def _send(self, part: Part, file: BinaryIO) -> Part:
+        self.noted(part.key)
         with file:
             file.seek(0)
             self.store.write(part.key, file)

@@ -1,0 +1,77 @@
+"""Which state of a table is wanted: a backup, or a moment, which is a backup and what changed rows after it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from datamart.errors import ConfigurationError
+from datamart.objects import ObjectStore
+from datamart.recovery.catalogue import LATEST, Catalogue, ledger_name
+from datamart.recovery.manifest import Manifest
+from datamart.recovery.moment import Event, commit_at, events_between
+from datamart.tables import Table
+from datamart.warehouse.base import Warehouse
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a table is to become: a backup (by default the newest), or - with ``at`` - what it was at a moment."""
+
+    table: str
+    backup_id: str | None = None
+    at: datetime | None = None
+    into: str | None = None
+    """Another table that is made of it; the live one stays as it is."""
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class Point:
+    """A state of a table: a backup and what changed rows after it."""
+
+    manifest: Manifest
+    events: tuple[Event, ...] = ()
+    commit_seq: int | None = None
+    """The newest commit in it; None where commits cannot be compared, as in a backup of another ledger."""
+    notes: tuple[str, ...] = ()
+
+
+def find_point(warehouse: Warehouse, backups: ObjectStore, table: Table, wanted: Wanted) -> Point:
+    """Which backup, and what after it.
+
+    Raises:
+        ConfigurationError: there is none of that id, of that table or from before that moment; or both are given.
+    """
+    catalogue, ledger = Catalogue(backups), ledger_name(warehouse)
+    if wanted.at is None:
+        chosen = wanted.backup_id or LATEST
+        manifest = catalogue.newest([table.name]) if chosen == LATEST else catalogue.read(chosen)
+        if table.name not in manifest.tables:
+            names = ", ".join(manifest.tables)
+            raise ConfigurationError(f"Backup {manifest.backup_id} holds {names}, not {table.name}.")
+        known = manifest.tables[table.name].commit_seq if manifest.ledger == ledger else None
+        return Point(manifest, (), known, catalogue.damaged_after(manifest) if chosen == LATEST else ())
+    if wanted.backup_id not in (None, LATEST):
+        raise ConfigurationError("Choose a backup or a moment, not both: a moment finds its backup itself.")
+    if wanted.at > warehouse.now():
+        raise ConfigurationError(f"{wanted.at:%Y-%m-%dT%H:%M:%SZ} is yet to come. Choose a moment that was.")
+    until = commit_at(warehouse, table, wanted.at)
+    manifest = catalogue.before(table.name, until, ledger, wanted.at)
+    after = manifest.tables[table.name].commit_seq or 0
+    return Point(manifest, tuple(events_between(warehouse, table, after, until)), until)
+
+
+def moment_of(text: str) -> datetime:
+    """A moment as people write it: ISO 8601, with a zone or in UTC.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ConfigurationError(
+            f"'{text[:40]}' is no moment. Write it as 2026-11-25T14:05:00Z, in UTC or with an offset."
+        ) from None
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
