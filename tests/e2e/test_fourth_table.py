@@ -8,6 +8,9 @@ from datamart.load import Loader
 from datamart.loads import Verdict
 from datamart.migrations import migrate
 from datamart.objects import ObjectStore
+from datamart.recovery.backup import Backup
+from datamart.recovery.point import Wanted
+from datamart.recovery.restore import Restore
 from datamart.settings import load_settings
 from datamart.tables import TABLES, Column, Table, Type
 from datamart.warehouse.postgres import PostgresWarehouse
@@ -47,5 +50,13 @@ def test_a_fourth_table_loads(stack: Any) -> None:
         assert warehouse.query("SELECT repairs FROM ops.loads WHERE load_id = %(id)s", {"id": answer.load_id}) == [
             (outcome.load_id,)
         ]
+        backups = ObjectStore(client, env["BACKUP_BUCKET"])
+        manifest = Backup(warehouse, backups, load_settings({}), tables).take(["offices"])
+        before = warehouse.query("SELECT * FROM offices ORDER BY id")
+        warehouse.execute("DELETE FROM offices WHERE id = 7")
+        restore = Restore(warehouse, store, backups, load_settings({}), {"run_id": "test"}, tables)
+        change = restore.restore(Wanted("offices", manifest.backup_id))
+        assert (change.added, change.rows) == (1, 2)
+        assert warehouse.query("SELECT * FROM offices ORDER BY id") == before
     finally:
         warehouse.close()

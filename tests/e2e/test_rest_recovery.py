@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.product import Product
-from tests.rest import Rest, form
+from tests.rest import Rest, form, unique_key
 from tests.stack import Stack
 
 JOBS = b"900001,Bargee\n900002,Cooper\n900003,Dyer\n"
@@ -77,6 +77,21 @@ def test_a_restore_brings_the_table_back_and_says_so_when_it_is_true(
     assert again["verdict"] == "loaded", "a file that a restore undid counts as new"
     restore(rest, table="jobs", backup_id=backup_id)
     assert jobs(product) == rows
+
+
+def test_50_the_answer_of_an_upload_that_was_taken_back_is_not_given_again(
+    rest: Rest, product: Product, before: tuple[dict[str, Any], list[tuple[Any, ...]]]
+) -> None:
+    key, body = unique_key(), b"900005,Taken back\n"
+    first = rest.upload("jobs_recovery_5.csv", body, key=key)
+    assert rest.upload("jobs_recovery_5.csv", body, key=key).json() == first.json()
+    restore(rest, table="jobs", backup_id=before[0]["backup"]["backup_id"])
+    again = rest.upload("jobs_recovery_5.csv", body, key=key)
+    assert again.status_code == 409
+    assert "taken back" in again.json()["error"]
+    assert rest.upload("jobs_recovery_5.csv", body, key=unique_key()).json()["verdict"] == "loaded"
+    assert (900005, "Taken back") in jobs(product)
+    assert rest.get(f"/loads/{first.json()['load_id']}").json()["undone_by"]
 
 
 @pytest.mark.usefixtures("before")
