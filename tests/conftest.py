@@ -14,6 +14,7 @@ ON_AIRFLOW = ("e2e", "pages", "docs", "faults")
 """Folders of tests that run on Airflow's stack, most of the time waiting for it."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before what reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two lots, each for a process of its own: what waits for Airflow, and all else."""
     here = Path(__file__).parent

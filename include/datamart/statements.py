@@ -60,6 +60,7 @@ def table_names(table: Table, staging: str, target: str | None = None) -> dict[s
         "coalesced_key": f"COALESCE(staging.{key}, target.{key})",
         "staged_values": "".join(f"staging.{name}, " for name in values),
         "target_values": "".join(f"target.{name}, " for name in values),
+        "deeper_assignments": ", ".join(f"{name} = was.{name}" for name in values) or f"{key} = was.{key}",
         "before_values": "".join(f"was.{name}, " for name in values),
         "definitions": ",\n    ".join(f'"{column.name}" {column.type.sql} NOT NULL' for column in table.columns),
     }

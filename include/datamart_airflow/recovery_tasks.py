@@ -64,7 +64,7 @@ def restore_table(params: Mapping[str, Any]) -> dict[str, Any]:
         wanted = Wanted(
             params["table"],
             params["backup_id"] or None,
-            moment_of(params["at"]) if params["at"] else None,
+            moment_of(params["at"]) if params["at"] is not None else None,
             params["into"] or None,
             params["dry_run"],
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -20,7 +21,9 @@ from data_api_app.refusals import Refused, parameter, unavailable
 from data_api_app.rights import BACKUP_DAG, RESTORE_DAG
 from datamart.recovery.backup_list import MOST_LISTED, backup_list, proven
 from datamart.recovery.catalogue import Catalogue
+from datamart.recovery.ledger import change_id, find_change
 from datamart.recovery.point import moment_of
+from datamart.recovery.restore import RESTORE
 from datamart.tables import TABLES, table_named
 
 router = APIRouter(tags=["recovery"])
@@ -31,6 +34,20 @@ _REFUSED = {"ConfigurationError": 400, "ChangeRefused": 409, "BackupDamaged": 40
 """Statuses of what a restore refuses; anything else is a fault."""
 
 TableName = Annotated[str, Query(max_length=63, description="departments, jobs or hired_employees.")]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run of the Dag that restores."""
+
+    run_id: str
+    table: str
+    dry_run: bool
+
+    @property
+    def restore_id(self) -> str:
+        """As clients are told it."""
+        return self.run_id.removeprefix(f"{RESTORE_DAG}__")
 
 
 @router.post("/backup", summary="Start a backup", responses=openapi.BACKUP)
@@ -73,11 +90,11 @@ async def restore(
     caller = await rights.operate(request, RESTORE_DAG)
     with parameter():
         name = table_named(table).name
-        moment = moment_of(at).isoformat() if at else None
+        moment = moment_of(at).isoformat() if at is not None else None
     conf = {"table": name, "backup_id": backup_id or "latest", "at": moment, "into": None, "dry_run": dry_run}
     run_id = await _start(request, caller, RESTORE_DAG, conf)
     end = await request.app.state.waiting.end_of(RESTORE_DAG, run_id, None, caller.token, wait)
-    return await _answer(request, caller, run_id, name, end.state if end else None)
+    return await _answer(request, caller, _Run(run_id, name, dry_run), end.state if end else None)
 
 
 @router.get("/restore/{restore_id}", summary="What became of a restore", responses=openapi.RESTORE_STATUS)
@@ -95,7 +112,8 @@ async def status(
         raise unavailable("Airflow cannot be asked for the run now.")
     run = answer.json()
     state = run["state"] if run["state"] in _OVER else None
-    return await _answer(request, caller, run_id, (run["conf"] or {}).get("table", "?"), state)
+    conf = run["conf"] or {}
+    return await _answer(request, caller, _Run(run_id, conf.get("table", "?"), conf.get("dry_run", True)), state)
 
 
 @router.get("/backups", summary="The backups, newest first", responses=openapi.BACKUPS)
@@ -121,35 +139,48 @@ async def _start(request: Request, caller: Caller, dag_id: str, conf: Mapping[st
     return run_id
 
 
-async def _answer(request: Request, caller: Caller, run_id: str, table: str, state: str | None) -> JSONResponse:
-    restore_id = run_id.removeprefix(f"{RESTORE_DAG}__")
+async def _answer(request: Request, caller: Caller, run: _Run, state: str | None) -> JSONResponse:
     links = {
-        "status": f"{_root(request)}/restore/{restore_id}",
-        "run": _run_page(request, RESTORE_DAG, run_id),
+        "status": f"{_root(request)}/restore/{run.restore_id}",
+        "run": _run_page(request, RESTORE_DAG, run.run_id),
     }
     if state is None:
-        wording = f"Table {table} is being restored. Ask again at the address under links.status."
-        content = {"result": wording, "restore_id": restore_id, "links": links}
+        wording = f"Table {run.table} is being restored. Ask again at the address under links.status."
+        content = {"result": wording, "restore_id": run.restore_id, "links": links}
         return JSONResponse(content, 202, {"Location": links["status"], "Retry-After": "2"})
-    path = f"/dags/{RESTORE_DAG}/dagRuns/{quote(run_id)}/taskInstances/{_TASK}/xcomEntries/return_value"
-    found = await request.app.state.airflow.call("GET", path, caller.token)
-    told: Any = found.json().get("value") if found.status_code == 200 else None
-    if not isinstance(told, dict) or (state == "failed" and "error" not in told):
-        raise Refused(503, "The restore failed; the log of its run says why. The table is as it was.", links=links)
+    told = await _told(request, caller, run)
+    if told is None and run.dry_run:
+        raise Refused(503, "What the dry run has found is not there (any more). Ask again.", links=links)
+    if told is None:
+        raise Refused(503, f"Table {run.table} was not restored; the log of its run says why.", links=links)
     if "error" in told:
         code = _REFUSED.get(str(told.get("kind")), 503)
-        raise Refused(code, f"Table {table} was not restored. {told['error']}", restore_id=restore_id, links=links)
-    result = told["message"] if told["dry_run"] else f"Table {table} restored from backup."
+        message = f"Table {run.table} was not restored. {told['error']}"
+        raise Refused(code, message, restore_id=run.restore_id, links=links)
     names = ("message", "backup_id", "added", "changed", "removed", "rows", "commit_seq", "notes", "dry_run")
     content = {
-        "result": result,
-        "duration(s)": await _seconds(request, caller, run_id),
+        "result": told["message"] if told["dry_run"] else f"Table {run.table} restored from backup.",
+        "duration(s)": await _seconds(request, caller, run.run_id),
         **{name: told[name] for name in names},
         "at": told["target_at"],
-        "restore_id": restore_id,
+        "restore_id": run.restore_id,
         "links": links,
     }
     return JSONResponse(content)
+
+
+async def _told(request: Request, caller: Caller, run: _Run) -> dict[str, Any] | None:
+    """What a run that has ended did: by the ledger, which knows what was committed, or else by what its task said."""
+    number = change_id(RESTORE, run.table, {"dag_id": RESTORE_DAG, "run_id": run.run_id})
+    done = await request.app.state.sources.ask(lambda opened: find_change(opened, number))
+    if done is not None:
+        told: dict[str, Any] = done.as_json()
+        return told
+    path = f"/dags/{RESTORE_DAG}/dagRuns/{quote(run.run_id)}/taskInstances/{_TASK}/xcomEntries/return_value"
+    found = await request.app.state.airflow.call("GET", path, caller.token)
+    said = found.json().get("value") if found.status_code == 200 else None
+    known = isinstance(said, dict) and ("error" in said or said.get("dry_run"))
+    return dict(said) if known else None
 
 
 async def _seconds(request: Request, caller: Caller, run_id: str) -> float | None:

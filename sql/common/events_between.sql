@@ -6,7 +6,8 @@ SELECT
     clean_parts,
     CASE WHEN warnings LIKE %(gave_way)s THEN 1 ELSE 0 END AS has_left,
     rows_removed,
-    rows_inserted + rows_updated AS rows_put
+    rows_inserted + rows_updated AS rows_put,
+    CAST(NULL AS BIGINT) AS rows_total
 FROM ops.loads
 WHERE
     table_name = %(table)s
@@ -22,7 +23,8 @@ SELECT
     clean_parts,
     0 AS has_left,
     rows_removed,
-    rows_added + rows_changed + rows_moved AS rows_put
+    rows_added + rows_changed + rows_moved AS rows_put,
+    rows_total
 FROM ops.restores
 WHERE
     table_name = %(table)s

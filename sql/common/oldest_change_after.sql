@@ -17,7 +17,9 @@ FROM (
         FROM ops.restores
         WHERE
             table_name = %(table)s
+            AND kind <> 'copy'
             AND commit_seq > %(covered)s
+            AND rows_added + rows_changed + rows_removed > 0
         ORDER BY commit_seq
         LIMIT 1
     )

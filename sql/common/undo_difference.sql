@@ -1,6 +1,13 @@
 -- What must be done to a table so that one load's rows are again what they were before it. A row that it removed comes
--- back unless something later had it, or made the table anew without it.
+-- back unless something later had it - what was undone since does not count - or made the table anew without it.
 CREATE TEMPORARY TABLE {difference} AS
+WITH other AS (
+    SELECT kept.{key}
+    FROM ops.{history} AS kept
+    LEFT JOIN ops.loads AS gone ON kept._load_id = gone.load_id AND kept._replaced_by = gone.undone_by
+    WHERE kept._load_id = %(load_id)s OR (kept._replaced_seq > %(commit_seq)s AND gone.load_id IS NULL)
+)
+
 SELECT
     target.{key},
     {before_values}
@@ -21,10 +28,7 @@ SELECT
     'added' AS _change
 FROM ops.{history} AS was
 LEFT JOIN {target} AS target ON was.{key} = target.{key}
-LEFT JOIN ops.{history} AS other
-    ON
-        was.{key} = other.{key}
-        AND (other._load_id = %(load_id)s OR other._replaced_seq > %(commit_seq)s)
+LEFT JOIN other ON was.{key} = other.{key}
 WHERE
     was._replaced_by = %(load_id)s
     AND was._replaced_seq = %(commit_seq)s

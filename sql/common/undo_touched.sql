@@ -15,7 +15,15 @@ FROM (
         COALESCE(live._load_id, later._replaced_by, anew.load_id) AS change_id
     FROM ops.{history} AS was
     LEFT JOIN {target} AS live ON was.{key} = live.{key}
-    LEFT JOIN ops.{history} AS later ON was.{key} = later.{key} AND later._replaced_seq > %(commit_seq)s
+    LEFT JOIN (
+        SELECT
+            kept.{key},
+            MAX(kept._replaced_by) AS _replaced_by
+        FROM ops.{history} AS kept
+        LEFT JOIN ops.loads AS gone ON kept._load_id = gone.load_id AND kept._replaced_by = gone.undone_by
+        WHERE kept._replaced_seq > %(commit_seq)s AND gone.load_id IS NULL
+        GROUP BY kept.{key}
+    ) AS later ON was.{key} = later.{key}
     LEFT JOIN ops.{history} AS own ON was.{key} = own.{key} AND own._load_id = %(load_id)s
     CROSS JOIN (
         SELECT MIN(load_id) AS load_id

@@ -125,6 +125,8 @@ def test_who_does_not_wait_is_told_where_to_ask(rest: Rest) -> None:
         ({"table": "jobs", "backup_id": "20200101T000000Z-00000000"}, 400, "There is no backup"),
         ({"table": "jobs", "backup_id": "../x"}, 400, "backup_id"),
         ({"table": "jobs", "at": "yesterday"}, 400, "is no moment"),
+        ({"table": "jobs", "at": ""}, 400, "is no moment"),
+        ({"table": "jobs", "at": "0001-01-01T00:00:00+14:00"}, 400, "is no moment"),
         ({"table": "jobs", "at": "2001-01-01T00:00:00Z"}, 400, "from before"),
         ({}, 400, "table"),
     ],

@@ -130,6 +130,7 @@ def test_a_file_of_no_table_is_told_before_anything_is_written(vault: Vault, nam
 UNFIT: dict[str, dict[str, Any]] = {
     "a text that is too long": {"id": 1, "job": "x" * 257},
     "a text with a NUL": {"id": 1, "job": "a\0b"},
+    "an id that no load accepts": {"id": -1, "job": "a"},
 }
 
 
@@ -144,3 +145,27 @@ def test_it_is_as_old_as_its_newest_file(vault: Vault) -> None:
     manifest = vault.catalogue.read(adopted(vault, avro(pairs(1)), avro(pairs(2))))
     newest = max(one.last_modified for one in vault.store.list("from the old system/"))
     assert abs(manifest.taken_at - newest) < timedelta(seconds=1)
+
+
+def test_a_moment_outside_the_years_1_to_9999_is_not_adopted(vault: Vault) -> None:
+    """Files of plain fields are read quickly, where any number passes for a moment."""
+    moment = {"type": "long", "logicalType": "timestamp-micros"}
+    numbers = ("department_id", "job_id")
+    fields = [{"name": "id", "type": "int"}, {"name": "name", "type": "string"}, {"name": "datetime", "type": moment},
+              *({"name": name, "type": "int"} for name in numbers)]  # fmt: skip
+    for micros in (253_402_300_800_000_000, -62_135_596_800_000_001, -(2**63)):
+        row = {"id": 1, "name": "a", "datetime": micros, "department_id": 1, "job_id": 1}
+        vault.corrupt("x/hired_employees.avro", avro([row], fields))
+        with pytest.raises(BackupDamaged, match="a value of datetime is out of range"):
+            vault.adopt("x")
+
+
+def test_the_newest_is_one_that_was_taken_here_if_there_is_one(vault: Vault) -> None:
+    """An old export that is adopted today is no newer state; who wants it names it."""
+    vault.world.load("jobs.csv", b"1,a\n")
+    adopted_id = adopted(vault, avro(pairs(1, 2)))
+    assert vault.restore("jobs", dry_run=True).backup_id == adopted_id
+    taken = vault.backup("jobs")
+    adopted(vault, avro(pairs(1, 2, 3)))
+    assert vault.restore("jobs", dry_run=True).backup_id == taken.backup_id
+    assert vault.drill()["backup_id"] == taken.backup_id

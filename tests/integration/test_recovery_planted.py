@@ -13,7 +13,20 @@ import pyarrow as pa
 import pytest
 
 from datamart.errors import DatamartError
-from datamart.recovery import adopt, backup, catalogue, drill, expiry, fitting, manifest, moment, parts, restore, undo
+from datamart.recovery import (
+    adopt,
+    backup,
+    catalogue,
+    drill,
+    expiry,
+    fitting,
+    manifest,
+    moment,
+    parts,
+    point,
+    restore,
+    undo,
+)
 from datamart.recovery.difference import Difference
 from datamart.recovery.manifest import Manifest
 from datamart.tables import LOAD_ID
@@ -323,10 +336,10 @@ DEFECTS: dict[str, Defect] = {
         "assert",
     ),
     "restores that no moment has": Defect(
-        patched(restore, "events_between", without("restore")), each_moment, "was not reached|would have"
+        patched(point, "events_between", without("restore")), each_moment, "was not reached|would have"
     ),
     "undos that no moment has": Defect(
-        patched(restore, "events_between", without("undo")), each_moment, "was not reached|would have"
+        patched(point, "events_between", without("undo")), each_moment, "was not reached|would have"
     ),
     "removals that no moment has": Defect(
         patched(moment.Replay, "_remove", lambda *_: 0), each_moment, "was not reached|would have"

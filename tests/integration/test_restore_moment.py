@@ -116,7 +116,18 @@ def test_a_backup_and_a_moment_are_too_much(vault: Vault) -> None:
         vault.restore("jobs", at=vault.now(), backup_id=manifest.backup_id)
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01", "25.11.2026", "2026-11-25T14:05:00Q"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "yesterday",
+        "2026-13-01",
+        "25.11.2026",
+        "2026-11-25T14:05:00Q",
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-01:00",
+    ],
+)
 def test_what_is_no_moment_is_told(text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"is no moment\. Write it as"):
         moment_of(text)
@@ -566,7 +577,7 @@ def test_the_check_of_moments_sees_a_change_that_is_left_out(past: Past, monkeyp
     vault.undo(outcome.load_id)
     past.keep("undo")
     world.load("jobs_2.csv", b"9,x\n")
-    monkeypatch.setattr("datamart.recovery.restore.events_between", without_restores)
+    monkeypatch.setattr("datamart.recovery.point.events_between", without_restores)
     with pytest.raises(AssertionError, match="moment 0 was not reached"):
         past.assert_reached(past.kept[0])
 

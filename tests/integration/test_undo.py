@@ -182,6 +182,27 @@ def test_a_removed_row_that_came_again_is_in_the_way(vault: Vault) -> None:
     assert (numbers(change)[:3], vault.world.rows("jobs")) == ((0, 0, 0), [(1, "a"), (5, "again")])
 
 
+def test_what_was_undone_meanwhile_is_not_in_the_way(vault: Vault) -> None:
+    """A row that was removed came again by a load that is undone: "undo those first" leads somewhere."""
+    vault.world.load("jobs.csv", b"1,a\n5,a\n")
+    first = replaced(vault, "jobs_2.csv", b"1,a\n")
+    later = vault.world.load("jobs_3.csv", b"5,again\n")
+    vault.undo(later.load_id)
+    change = vault.undo(first.load_id)
+    assert (numbers(change)[0], vault.world.rows("jobs")) == (1, [(1, "a"), (5, "a")])
+
+
+@pytest.mark.parametrize("before", [b"1,a\n", b"2,other\n"], ids=["it was there", "it was not"])
+def test_a_row_does_not_become_what_an_undone_load_brought(vault: Vault, before: bytes) -> None:
+    vault.world.load("jobs.csv", before)
+    bad = vault.world.load("jobs_2.csv", b"1,bad\n")
+    later = vault.world.load("jobs_3.csv", b"1,later\n")
+    vault.undo(bad.load_id, keep_later=True)
+    assert (1, "later") in vault.world.rows("jobs")
+    vault.undo(later.load_id)
+    assert vault.world.rows("jobs") == upserted("jobs", before)
+
+
 def test_a_restore_that_changed_its_rows_is_in_the_way(vault: Vault) -> None:
     vault.world.load("jobs.csv", BEFORE)
     adopted = b"1,foreign\n"

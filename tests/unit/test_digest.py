@@ -64,8 +64,9 @@ def number(value: Any) -> int:
 
 
 def reference(values: list[list[Any]]) -> str:
+    order = sorted(range(len(SCHEMA)), key=lambda place: str(SCHEMA.names[place]))
     total = 0
-    for row in values:
+    for row in ([one[place] for place in order] for one in values):
         seeds = [mix(place * 0x9E3779B97F4A7C15 % 2**64) for place in range(1, len(row) + 1)]
         total += mix(sum(mix((number(v) + seed) % 2**64) for v, seed in zip(row, seeds, strict=True)) % 2**64)
     return f"{total % 2**64:016x}"

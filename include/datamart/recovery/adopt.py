@@ -32,6 +32,8 @@ from datamart.warehouse.base import Warehouse
 log = logging.getLogger(__name__)
 
 _PIECE = 1 << 20
+_MOMENTS = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""The years 1 to 9999 in microseconds since 1970."""
 
 
 @dataclass(frozen=True)
@@ -106,16 +108,25 @@ class Adopt:
 
 
 def _require_fitting(batch: pa.RecordBatch) -> None:
-    """Each text fits its column in every warehouse.
+    """Each value is one that a load could have brought, so that it fits every warehouse.
 
     Raises:
-        BackupDamaged: one is too long, or holds a character that no database takes.
+        BackupDamaged: one is not.
     """
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        if not pa.types.is_string(column.type):
+        if pa.types.is_string(column.type):
+            _require_text(name, column)
             continue
-        longest = pc.max(pc.binary_length(column)).as_py() or 0
-        if longest > MAX_TEXT_BYTES:
-            raise BackupDamaged(f"a text of {name} has {longest} bytes; {MAX_TEXT_BYTES} fit.")
-        if pc.any(pc.match_substring(column, "\0")).as_py():
-            raise BackupDamaged(f"a text of {name} holds the character NUL, which no column takes.")
+        numbers = column.view(pa.int64()) if pa.types.is_timestamp(column.type) else column
+        least, most = _MOMENTS if pa.types.is_timestamp(column.type) else (0, 2**63 - 1)
+        found = pc.min_max(numbers).as_py()
+        if len(column) and not least <= found["min"] <= found["max"] <= most:
+            raise BackupDamaged(f"a value of {name} is out of range: numbers begin at 0, years are 1 to 9999.")
+
+
+def _require_text(name: str, column: pa.StringArray) -> None:
+    longest = pc.max(pc.binary_length(column)).as_py() or 0
+    if longest > MAX_TEXT_BYTES:
+        raise BackupDamaged(f"a text of {name} has {longest} bytes; {MAX_TEXT_BYTES} fit.")
+    if pc.any(pc.match_substring(column, "\0")).as_py():
+        raise BackupDamaged(f"a text of {name} holds the character NUL, which no column takes.")

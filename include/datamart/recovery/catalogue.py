@@ -12,7 +12,7 @@ from functools import cached_property
 
 from datamart.errors import BackupDamaged, ConfigurationError
 from datamart.objects import ObjectStore
-from datamart.recovery.manifest import NAME, Manifest, decoded, manifest_key, require_id
+from datamart.recovery.manifest import ADOPTED, NAME, Manifest, decoded, manifest_key, require_id
 from datamart.warehouse.base import Warehouse
 
 LATEST = "latest"
@@ -77,9 +77,10 @@ class Catalogue:
         Raises:
             ConfigurationError: there is none.
         """
-        for found in self.all():
-            if set(tables) <= set(found.tables):
-                return found
+        fitting = [found for found in self.all() if set(tables) <= set(found.tables)]
+        # Files of another program are as old as their upload, whatever is in them: they are for who asks for them.
+        for found in sorted(fitting, key=lambda one: one.kind == ADOPTED):
+            return found
         broken = f" {' '.join(self.damaged[:3])}" if self.damaged else ""
         raise ConfigurationError(f"There is no backup of {', '.join(tables)}. Run the Dag backup first.{broken}")
 

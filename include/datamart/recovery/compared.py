@@ -14,10 +14,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from datamart.ahead import ahead
+from datamart.errors import TransientFault
 from datamart.recovery.difference import Difference
 from datamart.recovery.digest import Digest, Numbers, row_numbers
-from datamart.recovery.manifest import ADOPTED, Manifest
-from datamart.recovery.parts import Fetched, key_twice, rows_in
+from datamart.recovery.manifest import Manifest
+from datamart.recovery.parts import Fetched, key_twice, of_nobody, rows_in
 from datamart.tables import LOAD_ID, Table
 from datamart.warehouse.base import Warehouse
 
@@ -34,7 +35,13 @@ class Live:
         self._asked = 0
 
     def add(self, keys: npt.NDArray[np.int32], numbers: Numbers) -> None:
-        """Rows of the live table."""
+        """Rows of the live table.
+
+        Raises:
+            TransientFault: a key was not there when the largest was asked for.
+        """
+        if len(keys) and not 0 <= int(keys.min()) <= int(keys.max()) < len(self._there):
+            raise TransientFault("Rows came into the table while it was read. Nothing was touched; it is tried again.")
         self._numbers[keys] = numbers
         self._there[keys] = True
 
@@ -61,11 +68,14 @@ class Live:
 class Compared:
     """The rows of a backup that differ from the live table, for a :class:`Difference`."""
 
-    def __init__(self, warehouse: Warehouse, table: Table, manifest: Manifest, fetched: Sequence[Fetched]) -> None:
+    def __init__(
+        self, warehouse: Warehouse, table: Table, manifest: Manifest, fetched: Sequence[Fetched], *, own: bool
+    ) -> None:
+        """``own``: load ids in the backup name loads of this ledger; if not, they are neither compared nor kept."""
         self.manifest = manifest
         self._warehouse, self._table, self._fetched = warehouse, table, fetched
-        # Load ids in files of others name nothing here, so they are not compared.
-        self._names = table.names if manifest.kind == ADOPTED else (*table.names, LOAD_ID)
+        self._own = own
+        self._names = (*table.names, LOAD_ID) if own else table.names
 
     @staticmethod
     def possible(warehouse: Warehouse, table: Table, manifest: Manifest) -> bool:
@@ -98,12 +108,12 @@ class Compared:
         for batch in batches:
             numbers = row_numbers(batch)
             digest.count(numbers)
-            if LOAD_ID not in self._names:
+            if not self._own:
                 numbers = row_numbers(batch.select(self._names))
             keys = batch.column(self._table.key).to_numpy(zero_copy_only=False)
             found = batch.filter(pa.array(live.differs(keys, numbers)))
             if found.num_rows:
-                yield found
+                yield found if self._own else of_nobody(found)
 
     def _live(self) -> Live:
         key, name = f'"{self._table.key}"', f"public.{self._table.name}"

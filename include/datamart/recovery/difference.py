@@ -59,6 +59,11 @@ class Difference:
         """Find what takes back a load's rows that are still as it left them."""
         values = {"load_id": load_id, "commit_seq": commit_seq, "table": self.table.name}
         self._make("undo_difference", values, self.name)
+        names = table_names(self.table, self.name) | {"difference": self.name}
+        while self.warehouse.execute(self.warehouse.sql("undo_deeper", **names)):
+            pass
+        self.warehouse.execute(self.warehouse.sql("undo_nothing_before", **names))
+        self.warehouse.execute(f"DELETE FROM {self.name} WHERE _change = 'none'")  # noqa: S608
 
     def _make(self, statement: str, values: Mapping[str, object], staging: str, keys: str = "") -> None:
         names = table_names(self.table, staging) | {"difference": self.name, "newer": keys}

@@ -23,7 +23,7 @@ class Digest:
     All numbers are unsigned and of 64 bits (modulo 2**64). With
     ``mix(x)``: ``x ^= x >> 30; x *= 0xBF58476D1CE4E5B9; x ^= x >> 27; x *= 0x94D049BB133111EB; x ^= x >> 31``:
 
-    - the value of column c (the first is 1) counts ``mix(v + mix(c * 0x9E3779B97F4A7C15))``;
+    - the value of column c (the first of their names in order is 1) counts ``mix(v + mix(c * 0x9E3779B97F4A7C15))``;
     - v of an integer is the integer, v of a moment its microseconds since 1970 (negative ones modulo 2**64);
     - v of a text of n UTF-8 bytes b[0] ... b[n - 1] is the sum of all ``b[i] * 0x5851F42D4C957F2D ** i``, plus
       ``n * 0x9E3779B97F4A7C15``;
@@ -45,7 +45,7 @@ class Digest:
         return f"{self._sum:016x}"
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Count rows of int32, int64, string and timestamp[us] columns without nulls; the columns' order matters."""
+        """Count rows of int32, int64, string and timestamp[us] columns without nulls."""
         self.count(row_numbers(batch))
 
     def count(self, numbers: Numbers) -> None:
@@ -63,7 +63,8 @@ class Digest:
 
 
 def row_numbers(batch: pa.RecordBatch) -> Numbers:
-    """The number of each row; equal for equal rows."""
+    """The number of each row; equal for equal rows, in whatever order their columns are."""
+    batch = batch.select(sorted(batch.schema.names))
     slices = [batch.slice(start, _SLICE_ROWS) for start in range(0, batch.num_rows, _SLICE_ROWS)]
     return np.concatenate([_numbers_of(one) for one in slices]) if slices else np.zeros(0, np.uint64)
 

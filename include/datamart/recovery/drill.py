@@ -20,7 +20,7 @@ from datamart.recovery.catalogue import LATEST, Catalogue
 from datamart.recovery.digest import Digest
 from datamart.recovery.fitting import fit
 from datamart.recovery.ledger import change_id, record_drill, register
-from datamart.recovery.manifest import Manifest
+from datamart.recovery.manifest import ADOPTED, Manifest
 from datamart.recovery.parts import fetch, rows_in
 from datamart.statements import table_names
 from datamart.tables import TABLES, Table
@@ -73,6 +73,12 @@ class Drill:
             return backup_id
         if not catalogue.ids:
             raise ConfigurationError("There is no backup to drill with. Run the Dag backup first.")
+        for one in catalogue.ids:
+            try:
+                if catalogue.read(one).kind != ADOPTED:
+                    return one
+            except BackupDamaged:
+                return one
         return catalogue.ids[0]
 
     def _all(self, manifest: Manifest, scratch: str, evidence: dict[str, Any]) -> None:

@@ -14,6 +14,8 @@ from datamart.recovery.manifest import Manifest, manifest_key
 from datamart.warehouse.base import Warehouse
 
 LONGEST_TEXT = 4096
+_MOST_NOTES = 20
+_LONGEST_NOTE = 1000
 
 
 def change_id(kind: str, table: str, run: Mapping[str, str]) -> int:
@@ -95,16 +97,22 @@ def record_change(warehouse: Warehouse, change: Change, run: Mapping[str, str]) 
         "rows_changed": change.changed, "rows_removed": change.removed, "rows_total": change.rows,
         "finished_at": datetime.now(UTC), "dag_id": run.get("dag_id"), "run_id": run.get("run_id"),
         "commit_seq": change.commit_seq, "clean_parts": change.clean_parts, "rows_moved": change.relabelled,
-        "message": change.message[:LONGEST_TEXT], "notes": json.dumps(change.notes),
+        "message": change.message[:LONGEST_TEXT], "notes": json.dumps(_few(change.notes)),
     }  # fmt: skip
     if warehouse.execute(warehouse.sql("insert_restore"), values) != 1:
         raise BalanceError(f"The warehouse did not write the ledger's row of {change.kind} {change.change_id}.")
 
 
+def _few(notes: tuple[str, ...]) -> list[str]:
+    """As many as there is room for."""
+    more = [f"and {len(notes) - _MOST_NOTES} more"] if len(notes) > _MOST_NOTES else []
+    return [note[:_LONGEST_NOTE] for note in notes[:_MOST_NOTES]] + more
+
+
 def record_drill(
     warehouse: Warehouse, number: int, backup_id: str, passed: bool, evidence: Mapping[str, Any], started: datetime
 ) -> None:
-    """Keep what a drill has found; a backup that passed is proven."""
+    """Keep what a drill has found; a backup that passed is proven, one that did not is so no more."""
     now = datetime.now(UTC)
     with warehouse.transaction():
         warehouse.execute("DELETE FROM ops.drills WHERE drill_id = %(drill_id)s", {"drill_id": number})
@@ -119,8 +127,7 @@ def record_drill(
                 "finished_at": now,
             },
         )
-        if passed:
-            warehouse.execute(
-                "UPDATE ops.backups SET proven_at = %(now)s WHERE backup_id = %(backup_id)s",
-                {"now": now, "backup_id": backup_id},
-            )
+        warehouse.execute(
+            "UPDATE ops.backups SET proven_at = %(proven_at)s WHERE backup_id = %(backup_id)s",
+            {"proven_at": now if passed else None, "backup_id": backup_id},
+        )

@@ -27,6 +27,7 @@ from datamart.warehouse.base import Warehouse
 log = logging.getLogger(__name__)
 
 _TELL_EVERY = 100
+_MOST_TOLD = 10
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Event:
     removed: int
     put: int
     """Rows that it added or changed, as the ledger counted them."""
+    rows: int | None = None
+    """Rows of the table after a restore or an undo."""
 
     @property
     def name(self) -> str:
@@ -64,8 +67,8 @@ def events_between(warehouse: Warehouse, table: Table, after: int, until: int) -
     values = {"table": table.name, "after": after, "until": until, "gave_way": f'%"{SUPERSEDED}"%'}
     found = warehouse.query(warehouse.sql("events_between"), values)
     return [
-        Event(int(seq), int(one), str(kind), int(parts), bool(left), int(removed), int(put))
-        for seq, one, kind, parts, left, removed, put in found
+        Event(int(seq), int(one), str(kind), int(parts), bool(left), int(removed), int(put), rows)
+        for seq, one, kind, parts, left, removed, put, rows in found
     ]
 
 
@@ -89,14 +92,23 @@ class Replay:
         strange = []
         for place, event in enumerate(events, 1):
             put, removed = self._put(event, staging), self._remove(event, staging)
-            if event.kind == "load" and (put, removed) != (event.put, event.removed):
+            if (put, removed) != (event.put, event.removed):
                 strange.append(
                     f"{event.name} changed {event.put} rows and removed {event.removed}, but {put} and {removed} when "
                     "it was done again: somebody else had changed the table."
                 )
+            elif event.rows is not None and event.rows != (rows := self._count(staging)):
+                strange.append(
+                    f"{event.name} left {event.rows} rows, but {rows} when it was done again: somebody else had "
+                    "changed the table."
+                )
             if place % _TELL_EVERY == 0 or place == len(events):
                 log.info("%s: %d of %d later changes are done again", self.table.name, place, len(events))
-        return strange
+        more = [f"The same is so of {len(strange) - _MOST_TOLD} later changes."] if len(strange) > _MOST_TOLD else []
+        return strange[:_MOST_TOLD] + more
+
+    def _count(self, staging: str) -> int:
+        return int(self.warehouse.query(f"SELECT COUNT(*) FROM {staging}")[0][0])  # noqa: S608
 
     def _put(self, event: Event, staging: str) -> int:
         left = self._left(event)

@@ -35,6 +35,8 @@ class Point:
     commit_seq: int | None = None
     """The newest commit in it; None where commits cannot be compared, as in a backup of another ledger."""
     notes: tuple[str, ...] = ()
+    own: bool = True
+    """Load ids in the backup name loads of this ledger; others name nothing here, or another load of the same id."""
 
 
 def find_point(warehouse: Warehouse, backups: ObjectStore, table: Table, wanted: Wanted) -> Point:
@@ -51,7 +53,8 @@ def find_point(warehouse: Warehouse, backups: ObjectStore, table: Table, wanted:
             names = ", ".join(manifest.tables)
             raise ConfigurationError(f"Backup {manifest.backup_id} holds {names}, not {table.name}.")
         known = manifest.tables[table.name].commit_seq if manifest.ledger == ledger else None
-        return Point(manifest, (), known, catalogue.damaged_after(manifest) if chosen == LATEST else ())
+        damaged = catalogue.damaged_after(manifest) if chosen == LATEST else ()
+        return Point(manifest, (), known, damaged, own=manifest.ledger == ledger)
     if wanted.backup_id not in (None, LATEST):
         raise ConfigurationError("Choose a backup or a moment, not both: a moment finds its backup itself.")
     if wanted.at > warehouse.now():
@@ -70,8 +73,8 @@ def moment_of(text: str) -> datetime:
     """
     try:
         found = datetime.fromisoformat(text.strip())
-    except ValueError:
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise ConfigurationError(
             f"'{text[:40]}' is no moment. Write it as 2026-11-25T14:05:00Z, in UTC or with an offset."
         ) from None
-    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)

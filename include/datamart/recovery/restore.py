@@ -84,11 +84,11 @@ class Restore:
         difference = Difference(self.warehouse, table, f"difference_{change.change_id}")
         find = way.find()
         if change.dry_run:
-            try:
+            way.resources.callback(way.drop, difference.name)
+            with self.warehouse.transaction():
+                self.warehouse.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
                 change = find(change, difference)
                 return _told(change, difference.sizes(), difference.examples())
-            finally:
-                way.drop(difference.name)
         with self.warehouse.transaction():
             numbers = self.warehouse.lock(table).next(changed=False)
             done = find_change(self.warehouse, change.change_id)

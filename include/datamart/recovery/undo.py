@@ -50,6 +50,7 @@ class Undo:
     settings: Settings
     run: Mapping[str, str] = field(default_factory=dict)
     tables: tuple[Table, ...] = TABLES
+    _keys: dict[int, npt.NDArray[np.int64]] = field(default_factory=dict, init=False, repr=False)
 
     def undo(self, load_id: int, *, keep_later: bool = False, dry_run: bool = False) -> Change:
         """Take the load's rows back; with ``keep_later``, but for those that something later has touched.
@@ -69,6 +70,7 @@ class Undo:
         change = Change(number, table.name, UNDO, undone_load_id=load_id, dry_run=dry_run)
         difference = Difference(self.warehouse, table, f"difference_{number}")
         try:
+            self._read_ahead(table, load)
             if dry_run:
                 return self._found(change, table, load, difference, keep_later)
             with self.warehouse.transaction():
@@ -76,6 +78,17 @@ class Undo:
         finally:
             with suppress(TransientFault):
                 difference.drop()
+
+    def _read_ahead(self, table: Table, load: Outcome) -> None:
+        """Read the files of later loads before the lock is taken: there may be many."""
+        for later, kept, parts in self._later_loads(table, load):
+            self._brought(table, load, later, kept, parts)
+
+    def _later_loads(self, table: Table, load: Outcome) -> list[tuple[int, int, int]]:
+        """Later loads that found rows as they were, and where their clean rows are."""
+        values = {"table": table.name, "commit_seq": load.commit_seq}
+        found = self.warehouse.query(self.warehouse.sql("undo_later_loads"), values)
+        return [(int(later), int(kept), int(parts)) for later, kept, parts in found]
 
     def _load(self, load_id: int) -> Outcome:
         load = self.warehouse.find_load(load_id)
@@ -142,9 +155,8 @@ class Undo:
         """Later loads that brought the load's rows as they were, and the keys of all these rows."""
         if not len(keys):
             return [], keys
-        values = {"table": table.name, "commit_seq": load.commit_seq}
         found, common = [], [np.empty(0, np.int64)]
-        for later, kept, parts in self.warehouse.query(self.warehouse.sql("undo_later_loads"), values):
+        for later, kept, parts in self._later_loads(table, load):
             same = np.intersect1d(keys, self._brought(table, load, later, kept, parts))
             if len(same):
                 found.append(Later(int(later), len(same), found_equal=True))
@@ -153,6 +165,8 @@ class Undo:
 
     def _brought(self, table: Table, load: Outcome, later: int, kept: int, parts: int) -> npt.NDArray[np.int64]:
         """The keys of all rows in the clean parquet ``kept`` of a later load."""
+        if kept in self._keys:
+            return self._keys[kept]
         keys = [read_keys(self.store, clean_key(table.name, kept, part), table) for part in range(max(parts, 1))]
         known = [one for one in keys if one is not None]
         if len(known) < len(keys):
@@ -161,7 +175,8 @@ class Undo:
                 "came later and found rows as they were, but its clean files are gone. Nothing was touched. Restore "
                 "the table to the moment before the load instead."
             )
-        return np.concatenate(known)
+        self._keys[kept] = np.concatenate(known)
+        return self._keys[kept]
 
     def _sentence(self, later: Later) -> str:
         load = self.warehouse.find_load(later.change_id)

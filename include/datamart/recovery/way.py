@@ -22,7 +22,7 @@ from datamart.recovery.fitting import Fit
 from datamart.recovery.ledger import Change
 from datamart.recovery.manifest import Manifest
 from datamart.recovery.moment import Replay
-from datamart.recovery.parts import Fetched, key_twice, rows_in
+from datamart.recovery.parts import Fetched, key_twice, of_nobody, rows_in
 from datamart.recovery.point import Point
 from datamart.tables import Table
 from datamart.warehouse.base import Warehouse
@@ -53,6 +53,9 @@ class Way:
         possible = fitting.comparable and Compared.possible(self.warehouse, fitting.table, manifest)
         if possible and not self.point.events:
             return self._compared
+        return self._stage()
+
+    def _stage(self) -> Find:
         self.stage_stored()
         notes = self.replayed(self.fitting.table)
         return lambda change, difference: self._staged(replace(change, notes=(*change.notes, *notes)), difference)
@@ -63,7 +66,8 @@ class Way:
         self.resources.callback(self.drop, self.staging)
         digest = Digest()
         rows = _seen(rows_in(self.fetched, manifest, fitting.stored.kept_schema), digest)
-        staged = warehouse.stage_kept(fitting.stored, self.staging, rows)
+        ours = rows if self.point.own else map(of_nobody, rows)
+        staged = warehouse.stage_kept(fitting.stored, self.staging, ours)
         _require_same(manifest, fitting, digest)
         key = f'"{fitting.table.key}"'
         if int(warehouse.query(f"SELECT COUNT(DISTINCT {key}) FROM {self.staging}")[0][0]) != staged:  # noqa: S608
@@ -73,9 +77,12 @@ class Way:
 
     def _compared(self, change: Change, difference: Difference) -> Change:
         digest, manifest, table = Digest(), self.point.manifest, self.fitting.table
+        if not Compared.possible(self.warehouse, table, manifest):  # a row of a larger key has come since
+            return self._stage()(change, difference)
         for name in Compared.temporary(difference):
             self.resources.callback(self.drop, name)
-        Compared(self.warehouse, table, manifest, self.fetched).into(difference, change.change_id, digest)
+        compared = Compared(self.warehouse, table, manifest, self.fetched, own=self.point.own)
+        compared.into(difference, change.change_id, digest)
         _require_same(manifest, self.fitting, digest)
         return replace(change, rows=manifest.tables[table.name].rows)
 
