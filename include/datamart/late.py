@@ -18,7 +18,8 @@ from datamart.clean import read_keys, write_keys
 from datamart.loads import Arrival, Mode
 from datamart.objects import ObjectStore, clean_key, left_key
 from datamart.tables import Table
-from datamart.warehouse.base import NewerLoad, Warehouse, keys_in
+from datamart.warehouse.base import Warehouse
+from datamart.warehouse.values import NewerLoad, keys_in
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from typing import Any
 
 from datamart.errors import ConfigurationError
 from datamart.loads import LARGEST_ID
-from datamart.warehouse.base import Ended, Warehouse
+from datamart.warehouse.base import Warehouse
+from datamart.warehouse.values import Ended
 
 MOST_LISTED = 1000
 

@@ -27,7 +27,8 @@ from datamart.settings import Settings
 from datamart.staging import Sink, Staged, Stager, content_digest, keep_rejects
 from datamart.tables import TABLES, Table
 from datamart.validation import Validator
-from datamart.warehouse.base import Numbers, Warehouse, balanced
+from datamart.warehouse.base import Warehouse
+from datamart.warehouse.values import Numbers, balanced
 
 _MOST_REJECTS_COPIED = 500_000
 

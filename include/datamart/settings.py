@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     chunk_bytes: Annotated[int, Field(ge=1024, le=256 * 1024 * 1024)] = 8 * 1024 * 1024
     """Bytes of CSV that are validated at a time."""
     part_rows: Annotated[int, Field(ge=1)] = 1_000_000
-    """Rows in one clean parquet part."""
+    """Rows in one part of clean parquet or of a backup, about."""
 
     landing_poll_seconds: Annotated[float, Field(ge=0.1, le=300)] = 1
     """How often the landing folder is listed while nothing lies there."""

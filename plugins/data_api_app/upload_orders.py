@@ -20,7 +20,7 @@ from datamart.ledger import Ledger
 from datamart.loads import LARGEST_ID
 from datamart.upload_answer import from_object
 from datamart.uploads import Upload, dry_run_key
-from datamart.warehouse.base import Ended
+from datamart.warehouse.values import Ended
 
 T = TypeVar("T")
 

@@ -41,7 +41,7 @@ from datamart.routing import table_for
 from datamart.tables import TABLES, Table
 from datamart.upload_answer import Judged, own_names
 from datamart.uploads import envelope, upload_id
-from datamart.warehouse.base import Ended
+from datamart.warehouse.values import Ended
 
 router = APIRouter(tags=["upload"])
 

@@ -15,7 +15,7 @@ import httpx
 from data_api_app.airflow_app import Airflow
 from data_api_app.sources import Sources
 from datamart.ledger import Ledger
-from datamart.warehouse.base import Ended
+from datamart.warehouse.values import Ended
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,8 @@ from datamart.errors import BalanceError
 from datamart.objects import ObjectStore, change_key, removed_key
 from datamart.statements import table_names
 from datamart.tables import Table
-from datamart.warehouse.base import Warehouse, keys_in
+from datamart.warehouse.base import Warehouse
+from datamart.warehouse.values import keys_in
 
 MOST_EXAMPLES = 10
 

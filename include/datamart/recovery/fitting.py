@@ -52,7 +52,7 @@ class Fit:
         filled = ", ".join(f'{"target" if name in lacking else "partly"}."{name}"' for name in self.table.names)
         names = table_names(self.table, staging) | {"partly": partly, "filled_columns": filled}
         warehouse.execute(warehouse.sql("fill_columns", **names))
-        known = int(warehouse.query(f"SELECT COUNT(*) FROM {staging}")[0][0])  # noqa: S608
+        known = warehouse.size_of(staging)
         if known != rows:
             raise ChangeRefused(
                 f"The backup is older than the columns {', '.join(lacking)} of {self.table.name}, and {rows - known} "

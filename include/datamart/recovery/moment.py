@@ -97,7 +97,7 @@ class Replay:
                     f"{event.name} changed {event.put} rows and removed {event.removed}, but {put} and {removed} when "
                     "it was done again: somebody else had changed the table."
                 )
-            elif event.rows is not None and event.rows != (rows := self._count(staging)):
+            elif event.rows is not None and event.rows != (rows := self.warehouse.size_of(staging)):
                 strange.append(
                     f"{event.name} left {event.rows} rows, but {rows} when it was done again: somebody else had "
                     "changed the table."
@@ -106,9 +106,6 @@ class Replay:
                 log.info("%s: %d of %d later changes are done again", self.table.name, place, len(events))
         more = [f"The same is so of {len(strange) - _MOST_TOLD} later changes."] if len(strange) > _MOST_TOLD else []
         return strange[:_MOST_TOLD] + more
-
-    def _count(self, staging: str) -> int:
-        return int(self.warehouse.query(f"SELECT COUNT(*) FROM {staging}")[0][0])  # noqa: S608
 
     def _put(self, event: Event, staging: str) -> int:
         left = self._left(event)

@@ -21,7 +21,7 @@ from datamart.recovery.ledger import Change, change_id, find_change, record_chan
 from datamart.recovery.parts import fetch
 from datamart.recovery.point import Wanted, find_point
 from datamart.recovery.undone import mark_loads
-from datamart.recovery.way import Way, count
+from datamart.recovery.way import Way
 from datamart.settings import Settings
 from datamart.statements import table_names
 from datamart.tables import TABLES, Table, table_named
@@ -112,7 +112,7 @@ class Restore:
         kept = way.fitting.stored
         rows = way.stage_stored()
         strange = way.replayed(kept)
-        rows = count(self.warehouse, way.staging) if way.point.events else rows
+        rows = self.warehouse.size_of(way.staging) if way.point.events else rows
         verb = "would be" if change.dry_run else "are"
         message = f"{rows} rows of {change.table} {verb} in public.{change.into}."
         change = replace(change, rows=rows, message=message, notes=(*change.notes, *strange))
@@ -129,7 +129,7 @@ class Restore:
         return change
 
     def _require_count(self, table: Table, change: Change) -> None:
-        live = count(self.warehouse, f"public.{table.name}")
+        live = self.warehouse.size_of(f"public.{table.name}")
         if live != change.rows:
             raise BackupDamaged(f"{table.name} would have {live} rows, not {change.rows}. Nothing was committed.")
 

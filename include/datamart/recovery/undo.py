@@ -108,7 +108,7 @@ class Undo:
         change = self._found(change, table, load, difference, keep_later)
         parts = difference.keep(self.store, change.change_id, numbers.commit, self.settings.part_rows)
         difference.apply(change.change_id, numbers.commit)
-        rows = int(self.warehouse.query(f"SELECT COUNT(*) FROM public.{table.name}")[0][0])  # noqa: S608
+        rows = self.warehouse.size_of(f"public.{table.name}")
         change = replace(change, commit_seq=numbers.commit, clean_parts=parts, rows=rows)
         self.warehouse.execute(
             "UPDATE ops.loads SET undone_by = %(change_id)s, undone_seq = %(commit_seq)s WHERE load_id = %(load_id)s",

@@ -88,7 +88,7 @@ class Way:
 
     def _staged(self, change: Change, difference: Difference) -> Change:
         difference.to_staged(self.staging, change.change_id)
-        return replace(change, rows=count(self.warehouse, self.staging))
+        return replace(change, rows=self.warehouse.size_of(self.staging))
 
     def _filled(self, change: Change, difference: Difference) -> Change:
         whole = f"{self.staging}_whole"
@@ -107,11 +107,6 @@ class Way:
     def replayed(self, table: Table) -> list[str]:
         """Do later changes again to what is staged; what is strange about them."""
         return Replay(self.warehouse, self.store, table).apply(self.point.events, self.staging)
-
-
-def count(warehouse: Warehouse, relation: str) -> int:
-    """Rows of a table."""
-    return int(warehouse.query(f"SELECT COUNT(*) FROM {relation}")[0][0])  # noqa: S608
 
 
 def _seen(batches: Iterator[pa.RecordBatch], digest: Digest) -> Iterator[pa.RecordBatch]:

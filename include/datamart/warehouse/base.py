@@ -10,9 +10,8 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,67 +22,17 @@ from datamart.loads import SUPERSEDED, Arrival, Counts, Mode, Outcome, Verdict
 from datamart.reasons import Reject
 from datamart.statements import statement, table_names
 from datamart.tables import Column, Table, Type
-
-_LEDGER = (
-    "load_id", "table_name", "sha256", "source_key", "verdict", "code", "message", "rows_read", "rows_inserted",
-    "rows_updated", "rows_unchanged", "rows_rejected", "rows_removed", "blank_lines", "warnings", "repairs",
-    "duplicate_of", "commit_seq", "run_id", "rules", "clean_parts", "undone_by",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """A table's two numbers: its newest commit, and the newest commit that changed rows."""
-
-    commit: int
-    changed: int
-
-    def next(self, *, changed: bool) -> Numbers:
-        """The numbers after one more commit."""
-        return Numbers(self.commit + 1, self.changed).now(changed=changed)
-
-    def now(self, *, changed: bool) -> Numbers:
-        """The numbers when the newest commit turns out to have changed rows, or not."""
-        return Numbers(self.commit, self.commit if changed else self.changed)
-
-
-class Merged(NamedTuple):
-    """Rows that a merge has counted: those it inserted, updated, found equal, and kept in the history."""
-
-    inserted: int
-    updated: int
-    unchanged: int
-    kept: int
-
-
-class NewerLoad(NamedTuple):
-    """A load whose turn came later: the id under which its clean rows are, how many parts they have, its mode."""
-
-    load_id: int
-    parts: int
-    mode: Mode
-
-
-@dataclass(frozen=True)
-class KnownContent:
-    """Bytes that were loaded before: the first load of them, and the newest commit that found or put them there."""
-
-    outcome: Outcome
-    newest: int
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A load that came to a verdict, and when: listed (or received) by the warehouse's clock, finished."""
-
-    outcome: Outcome
-    listed_at: datetime | None
-    finished_at: datetime
-
-    @property
-    def seconds(self) -> float:
-        """From its listing to its end; 0 where that is not known."""
-        return max(0.0, (self.finished_at - self.listed_at).total_seconds()) if self.listed_at else 0.0
+from datamart.warehouse.values import (
+    LEDGER,
+    Ended,
+    KnownContent,
+    Merged,
+    NewerLoad,
+    Numbers,
+    keys_in,
+    outcome_of,
+    require_one,
+)
 
 
 class Warehouse(ABC):
@@ -226,6 +175,10 @@ class Warehouse(ABC):
         yield name
         self.drop_staging(name)
 
+    def size_of(self, relation: str) -> int:
+        """Rows of a table, live or temporary."""
+        return int(self.query(f"SELECT COUNT(*) FROM {relation}")[0][0])  # noqa: S608
+
     def count_of(self, table: Table, load_id: int) -> int:
         """Rows of the table that a load put there."""
         counted = self.query(
@@ -242,10 +195,10 @@ class Warehouse(ABC):
     def ended_loads(self, load_ids: Sequence[int]) -> list[Ended]:
         """The loads with these ids (at least one) that came to a verdict."""
         text = (
-            f"SELECT {', '.join(_LEDGER)}, listed_at, finished_at FROM ops.loads"  # noqa: S608
+            f"SELECT {', '.join(LEDGER)}, listed_at, finished_at FROM ops.loads"  # noqa: S608
             " WHERE load_id IN %(load_ids)s AND verdict <> 'failed'"
         )
-        return [Ended(_outcome(row[:-2]), *row[-2:]) for row in self.query(text, {"load_ids": tuple(load_ids)})]
+        return [Ended(outcome_of(row[:-2]), *row[-2:]) for row in self.query(text, {"load_ids": tuple(load_ids)})]
 
     def loads_of(self, arrival_id: int) -> list[Outcome]:
         """The loads of one arrival that came to a verdict, replacements aside: settled ones first, oldest first.
@@ -283,8 +236,8 @@ class Warehouse(ABC):
         return KnownContent(first, found[-1].commit_seq or 0) if first else None
 
     def _ledger(self, condition: str, values: Mapping[str, object]) -> list[Outcome]:
-        text = f"SELECT {', '.join(_LEDGER)} FROM ops.loads WHERE {condition}"  # noqa: S608
-        return [_outcome(row) for row in self.query(text, values)]
+        text = f"SELECT {', '.join(LEDGER)} FROM ops.loads WHERE {condition}"  # noqa: S608
+        return [outcome_of(row) for row in self.query(text, values)]
 
     def merge(self, table: Table, staging: str, load_id: int, commit_seq: int) -> Counts:
         """Upsert ``staging`` into the table; replaced rows go to the history. Needs the lock.
@@ -363,7 +316,7 @@ class Warehouse(ABC):
             " WHERE table_name = %(table)s",
             {"table": table.name, "commit_seq": numbers.commit, "changed_seq": numbers.changed},
         )
-        _wrote_one(written, f"the commit number of {table.name}")
+        require_one(written, f"the commit number of {table.name}")
 
     def record(self, outcome: Outcome, arrival: Arrival, mode: Mode, run: Mapping[str, str], times: Times) -> None:
         """Add the load to the ledger within the open transaction, in the place of an attempt that failed."""
@@ -384,7 +337,9 @@ class Warehouse(ABC):
             "clean_parts": outcome.clean_parts,
         }  # fmt: skip
         columns = {"columns": ", ".join(row), "values": ", ".join(f"%({name})s" for name in row)}
-        _wrote_one(self.execute(self.sql("insert_load", **columns), row), f"the ledger's row of load {outcome.load_id}")
+        require_one(
+            self.execute(self.sql("insert_load", **columns), row), f"the ledger's row of load {outcome.load_id}"
+        )
 
     def end_together(self, load_ids: Sequence[int], ended_at: datetime) -> None:
         """Loads of one commit end at one moment, so that no moment lies between them."""
@@ -397,55 +352,4 @@ class Warehouse(ABC):
 Times = tuple[datetime, datetime]
 
 
-def keys_in(rows: Iterable[tuple[Any, ...]]) -> npt.NDArray[np.int64]:
-    """The keys that a query has found."""
-    return np.array([row[0] for row in rows], np.int64)
-
-
 _END = datetime.max.replace(tzinfo=UTC)
-
-
-def _outcome(row: tuple[Any, ...]) -> Outcome:
-    found = dict(zip(_LEDGER, row, strict=True))
-    return Outcome(
-        load_id=found["load_id"],
-        table=found["table_name"],
-        key=found["source_key"],
-        verdict=Verdict(found["verdict"]),
-        counts=Counts(
-            found["rows_read"], found["rows_inserted"], found["rows_updated"], found["rows_unchanged"],
-            found["rows_rejected"], found["rows_removed"],
-        ),
-        code=found["code"],
-        message=found["message"] or "",
-        warnings=json.loads(found["warnings"]),
-        blank_lines=found["blank_lines"],
-        sha256=found["sha256"],
-        duplicate_of=found["duplicate_of"],
-        repairs=found["repairs"],
-        commit_seq=found["commit_seq"],
-        run_id=found["run_id"],
-        rules=found["rules"],
-        clean_parts=found["clean_parts"],
-        undone_by=found["undone_by"],
-    )  # fmt: skip
-
-
-def _wrote_one(rows: int, what: str) -> None:
-    if rows != 1:
-        raise BalanceError(f"The warehouse did not write {what}. Nothing was committed.")
-
-
-def balanced(outcome: Outcome) -> Outcome:
-    """The outcome, when its counts add up.
-
-    Raises:
-        BalanceError: rows read are not rows inserted, updated, unchanged and rejected.
-    """
-    c = outcome.counts
-    if not c.balanced:
-        raise BalanceError(
-            f"{outcome.key}: {c.read} rows read, but {c.inserted} inserted, {c.updated} updated, {c.unchanged} "
-            f"unchanged and {c.rejected} rejected. Nothing was committed."
-        )
-    return outcome

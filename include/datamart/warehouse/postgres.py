@@ -18,9 +18,10 @@ from datamart.errors import DatamartError, TerminalFault, TransientFault
 from datamart.reasons import Reject, reasons_text
 from datamart.statements import table_names
 from datamart.tables import Table
-from datamart.warehouse.base import Merged, Numbers, Warehouse
+from datamart.warehouse.base import Warehouse
 from datamart.warehouse.binarycopy import encoded
 from datamart.warehouse.binaryread import decoded
+from datamart.warehouse.values import Merged, Numbers
 
 # Classes of SQLSTATE that another try may mend: connection, resources, rollback, operator, system, lock.
 _TRANSIENT = ("08", "40", "53", "55", "57", "58")
