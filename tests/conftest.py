@@ -4,8 +4,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.product import Product
 from tests.stack import Stack
@@ -14,13 +16,17 @@ ON_AIRFLOW = ("e2e", "pages", "docs", "faults")
 """Folders of tests that run on Airflow's stack, most of the time waiting for it."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before what reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class ByLot(LoadScopeScheduling):
     """Two lots, each for a process of its own: what waits for Airflow, and all else."""
-    here = Path(__file__).parent
-    for item in items:
-        folder = item.path.relative_to(here).parts[0]
-        item.add_marker(pytest.mark.xdist_group("on_airflow" if folder in ON_AIRFLOW else "elsewhere"))
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "on Airflow" if nodeid.split("/")[1] in ON_AIRFLOW else "elsewhere"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """How two test processes share the tests."""
+    return ByLot(config, log)
 
 
 @contextmanager
