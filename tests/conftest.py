@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.product import Product
 from tests.stack import Stack
+
+# How long an example takes is a matter of the machine, not of what is tested.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 ON_AIRFLOW = ("e2e", "pages", "docs", "faults")
 """Folders of tests that run on Airflow's stack, most of the time waiting for it."""
