@@ -15,13 +15,17 @@ _TASK_TITLE = re.compile(r"airflow worker -- [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-
 """How the process that runs a task's code is titled: by the task instance's id. Its parent supervises it."""
 
 
-def holder_of(port: int, among: list[psutil.Process]) -> psutil.Process:
-    """The process whose connection starts at local ``port``; a child that inherited it does not count."""
+def holder_of(ports: tuple[int, int], among: list[psutil.Process]) -> psutil.Process:
+    """The process that holds the connection between two local ``ports``; a child that inherited it does not count.
+
+    It takes both: a second connection may start at the same port if it leads elsewhere.
+    """
     for process in among:
         with contextlib.suppress(psutil.Error):
-            if any(link.laddr and link.laddr.port == port for link in process.net_connections("tcp4")):
+            links = [link for link in process.net_connections("tcp4") if link.laddr and link.raddr]
+            if any((link.laddr.port, link.raddr.port) == ports for link in links):
                 return process
-    raise LookupError(f"no process holds port {port}")
+    raise LookupError(f"no process holds the connection between the ports {ports}")
 
 
 @dataclass
@@ -33,7 +37,7 @@ class Tasks:
 
     def behind(self, connection: Connection) -> psutil.Process:
         """The task process at the client's end of a connection."""
-        process = holder_of(connection.client_port, psutil.Process(self.stack_pid).children(recursive=True))
+        process = holder_of(connection.client_ports, psutil.Process(self.stack_pid).children(recursive=True))
         title = " ".join(process.cmdline())
         if not _TASK_TITLE.fullmatch(title):
             raise LookupError(f"process {process.pid} is no task of Airflow: {title}")

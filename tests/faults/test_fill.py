@@ -31,7 +31,7 @@ class Victim:
     process: subprocess.Popen[str]
 
     def kill(self, connection: Connection) -> Fate:
-        holder_of(connection.client_port, [psutil.Process(self.process.pid)])
+        holder_of(connection.client_ports, [psutil.Process(self.process.pid)])
         self.process.send_signal(signal.SIGKILL)
         return Fate.SWALLOW
 

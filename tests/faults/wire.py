@@ -49,7 +49,7 @@ class Connection:
             # Messages are passed on one by one: each would wait for the acknowledgement of the one before.
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.flowing.set()
-        self.client_port: int = self.client.getpeername()[1]
+        self.client_ports: tuple[int, int] = (self.client.getpeername()[1], self.client.getsockname()[1])
         self.server_port: int = self.server.getsockname()[1]
 
     def end(self, which: str) -> None:
