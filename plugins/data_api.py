@@ -31,9 +31,24 @@ class WithSlash:
         await self._app(scope, receive, send)
 
 
+def _view(name: str, page: str) -> dict[str, Any]:
+    """A page in Airflow's navigation; the addresses are relative, as Airflow may be under a path of its own."""
+    files = f"{PREFIX[1:]}/page-files"
+    return {
+        "name": name,
+        "href": f"{PREFIX[1:]}/pages/{page}",
+        "destination": "nav",
+        "url_route": f"hiring-{page}",
+        "nav_top_level": True,
+        "icon": f"{files}/icons/{page}.svg",
+        "icon_dark_mode": f"{files}/icons/{page}_dark.svg",
+    }
+
+
 class DataApi(AirflowPlugin):
-    """The REST API under ``/data-api``."""
+    """The REST API under ``/data-api``, and the pages that show what it knows."""
 
     name = "data_api"
     fastapi_apps = _Apps()
+    external_views: ClassVar = [_view("Insights", "insights"), _view("Loads", "loads"), _view("Backups", "backups")]
     fastapi_root_middlewares: ClassVar = [{"middleware": WithSlash, "name": "data-api"}]

@@ -19,11 +19,13 @@ class Insight:
 
     name: str
     keys: tuple[str, ...]
+    beside: tuple[str, ...] = ()
+    """Columns of the table that are no part of a record."""
 
 
 INSIGHTS = (
     Insight("hires_department_job", ("department", "job", "q1", "q2", "q3", "q4")),
-    Insight("departments_hired_above_mean", ("id", "department", "hired")),
+    Insight("departments_hired_above_mean", ("id", "department", "hired"), beside=("mean_hired",)),
 )
 
 
@@ -36,7 +38,7 @@ def refresh(warehouse: Warehouse, run: Mapping[str, str] | None = None) -> dict[
         for insight in INSIGHTS:
             started = time.monotonic()
             warehouse.execute(f"DELETE FROM public.{insight.name}")  # noqa: S608
-            columns = ", ".join(("year", *insight.keys))
+            columns = ", ".join(("year", *insight.keys, *insight.beside))
             computed = warehouse.sql(insight.name)
             rows[insight.name] = warehouse.execute(f"INSERT INTO public.{insight.name} ({columns}) {computed}")
             warehouse.execute(

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from datamart.errors import ConfigurationError
 from datamart.loads import LARGEST_ID
+from datamart.moments import utc
 from datamart.warehouse.base import Warehouse
 from datamart.warehouse.values import Ended
 
@@ -28,6 +29,34 @@ class Page:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """Which loads are asked for; None asks for all."""
+
+    table: str | None = None
+    verdict: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    """Loads that ended from ``since`` on and before ``until``."""
+    repairs: int | None = None
+    """Loads of this load's rejected rows."""
+
+    def conditions(self) -> tuple[list[str], dict[str, object]]:
+        """As SQL, and the values that it binds."""
+        asked = {
+            "table_name = %(table)s": ("table", self.table),
+            "verdict = %(verdict)s": ("verdict", self.verdict),
+            "finished_at >= %(since)s": ("since", self.since),
+            "finished_at < %(until)s": ("until", self.until),
+            "repairs = %(repairs)s": ("repairs", self.repairs),
+        }
+        found = {text: pair for text, pair in asked.items() if pair[1] is not None}
+        return ["1 = 1", *found], dict(found.values())
+
+
+ALL = Wanted()
+
+
+@dataclass(frozen=True)
 class Ledger:
     """The ledger of one warehouse."""
 
@@ -38,21 +67,10 @@ class Ledger:
         found = self._read("load_id = %(load_id)s", {"load_id": load_id, "limit": 1})
         return found[0] if found else None
 
-    def page(
-        self,
-        limit: int,
-        after: tuple[datetime, int] | None = None,
-        table: str | None = None,
-        verdict: str | None = None,
-    ) -> Page:
+    def page(self, limit: int, after: tuple[datetime, int] | None = None, wanted: Wanted = ALL) -> Page:
         """At most ``limit`` loads that ended before the one that ``after`` stands for (see ``place_of``)."""
-        conditions, values = ["1 = 1"], dict[str, object](limit=limit + 1)
-        if table is not None:
-            conditions.append("table_name = %(table)s")
-            values["table"] = table
-        if verdict is not None:
-            conditions.append("verdict = %(verdict)s")
-            values["verdict"] = verdict
+        conditions, values = wanted.conditions()
+        values["limit"] = limit + 1
         if after is not None:
             conditions.append("(finished_at < %(finished)s OR (finished_at = %(finished)s AND load_id < %(below)s))")
             values |= {"finished": after[0], "below": after[1]}
@@ -60,6 +78,14 @@ class Ledger:
         more = len(found) > limit
         shown = found[:limit]
         return Page(shown, f"{shown[-1]['finished_at']}~{shown[-1]['load_id']}" if more else None)
+
+    def days(self, limit: int, wanted: Wanted = ALL) -> list[dict[str, Any]]:
+        """Files and rows by UTC day on which loads ended, newest day first, at most ``limit`` days that had any."""
+        conditions, values = wanted.conditions()
+        text = self.warehouse.sql("loads_by_day", conditions=" AND ".join(conditions))
+        found = self.warehouse.query(text, values | {"limit": limit})
+        keys = ("loads", "rows_read", "rows_rejected")
+        return [{"day": day.isoformat(), **dict(zip(keys, counts, strict=True))} for day, *counts in found]
 
     def ended(self, load_ids: Sequence[int]) -> dict[int, Ended]:
         """Those of these loads that came to a verdict; a fault is none."""
@@ -114,18 +140,13 @@ def _load(
         "rows_removed": removed,
         "blank_lines": blank,
         "warnings": json.loads(warnings),
-        "started_at": _utc(started_at),
-        "finished_at": _utc(finished_at),
+        "started_at": utc(started_at),
+        "finished_at": utc(finished_at),
         "dag_id": dag_id,
         "run_id": run_id,
         "repairs": None if repairs is None else str(repairs),
         "duplicate_of": None if duplicate_of is None else str(duplicate_of),
         "commit_seq": commit_seq,
-        "rejects_expired_at": _utc(rejects_expired_at) if rejects_expired_at else None,
+        "rejects_expired_at": utc(rejects_expired_at) if rejects_expired_at else None,
         "undone_by": None if undone_by is None else str(undone_by),
     }
-
-
-def _utc(moment: datetime) -> str:
-    """ISO 8601 without a plus sign, which an address would turn into a space."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -11,13 +11,14 @@ from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
 from datamart.errors import ConfigurationError, DatamartError, TransientFault, sentence
+from datamart.moments import moment_of
 from datamart.recovery.adopt import Adopt
 from datamart.recovery.backup import Backup
 from datamart.recovery.drill import Drill
 from datamart.recovery.expiry import Expiry
 from datamart.recovery.ledger import Change
 from datamart.recovery.manifest import Manifest
-from datamart.recovery.point import Wanted, moment_of
+from datamart.recovery.point import Wanted
 from datamart.recovery.restore import Restore
 from datamart.recovery.undo import Undo
 from datamart.settings import load_settings

@@ -9,7 +9,17 @@ from functools import cache
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
-from data_api_app import health_route, insight_routes, load_routes, openapi, recovery_routes, refusals, upload_routes
+from data_api_app import (
+    chart_routes,
+    health_route,
+    insight_routes,
+    load_routes,
+    openapi,
+    page_routes,
+    recovery_routes,
+    refusals,
+    upload_routes,
+)
 from data_api_app.airflow_app import Airflow
 from data_api_app.guard import Guard
 from data_api_app.passwords import Passwords
@@ -59,8 +69,9 @@ def create_app() -> FastAPI:
         """The only route that anybody may read."""
         return {"message": GREETING}
 
-    for routes in (upload_routes, insight_routes, load_routes, recovery_routes, health_route):
+    for routes in (upload_routes, insight_routes, chart_routes, load_routes, recovery_routes, health_route):
         app.include_router(routes.router)
+    page_routes.install(app)
     openapi.install(app)
     refusals.install(app)
     open_paths = {"/", *(["/insights"] if settings.public_insights else [])}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
@@ -25,6 +25,10 @@ router = APIRouter(tags=["insights"])
 MOST_RECORDS = 1_000_000
 MOST_AT_ONCE = 10_000
 """Records that are no burden for the server."""
+
+
+Year = Annotated[int, Query(ge=1, le=9999, description="The year of the hires, UTC.")]
+T = TypeVar("T")
 
 
 class Format(StrEnum):
@@ -45,7 +49,7 @@ async def read(
         ),
     ],
     limit: Annotated[int, Query(ge=1, le=MOST_RECORDS, description="At most so many records.")] = 100,
-    year: Annotated[int, Query(ge=1, le=9999, description="The year of the hires, UTC.")] = 2021,
+    year: Year = 2021,
     format: Annotated[Format, Query(description="JSON, or CSV with a header.")] = Format.JSON,
     fresh: Annotated[
         bool, Query(description="Compute from the tables now, in place of reading what was computed.")
@@ -68,17 +72,25 @@ def _response(
     headers = _headers(known)
     if wanted is Format.CSV:
         headers["Content-Disposition"] = f'attachment; filename="{insight.name}_{year}.csv"'
-        return Response(_csv(insight, records), media_type="text/csv; charset=utf-8", headers=headers)
+        return Response(csv_of(insight.keys, records), media_type="text/csv; charset=utf-8", headers=headers)
     return JSONResponse(records, headers=headers)
 
 
 def _read(
     warehouse: Warehouse, insight: Insight, year: int, limit: int, fresh: bool
 ) -> tuple[list[dict[str, Any]], Freshness]:
+    def both() -> tuple[list[dict[str, Any]], Freshness]:
+        found = insights.read(warehouse, insight, year, limit, fresh=fresh)
+        return found, insights.now_fresh(warehouse) if fresh else insights.freshness(warehouse, insight)
+
+    return at_one_moment(warehouse, both)
+
+
+def at_one_moment(warehouse: Warehouse, work: Callable[[], T]) -> T:
+    """Work that reads more than once sees the same moment each time."""
     with warehouse.transaction():
         warehouse.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        records = insights.read(warehouse, insight, year, limit, fresh=fresh)
-        return records, insights.now_fresh(warehouse) if fresh else insights.freshness(warehouse, insight)
+        return work()
 
 
 def _headers(known: Freshness) -> dict[str, str]:
@@ -96,10 +108,10 @@ def _iso(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds")
 
 
-def _csv(insight: Insight, records: Sequence[dict[str, Any]]) -> str:
+def csv_of(keys: Sequence[str], records: Sequence[dict[str, Any]]) -> str:
     """RFC 4180; what is unknown is an empty field."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, insight.keys)
+    writer = csv.DictWriter(out, keys)
     writer.writeheader()
     writer.writerows(records)
     return out.getvalue()

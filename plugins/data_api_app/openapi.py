@@ -134,8 +134,71 @@ class Loads(BaseModel):
     next: str | None = Field(description="What to send as `after` for the next page; null: this is the last.")
 
 
+class Day(BaseModel):
+    """A day of the ledger, UTC."""
+
+    day: str
+    loads: int
+    rows_read: int
+    rows_rejected: int
+
+
+class Days(BaseModel):
+    """Days on which files were judged."""
+
+    days: list[Day]
+
+
+class RejectedReason(BaseModel):
+    """One reason of a rejected row."""
+
+    column: str | None
+    reason: str
+
+
+class RejectedRow(BaseModel):
+    """A rejected row as it was sent."""
+
+    line: int
+    values: list[str] | None = Field(description="By column; null when the row does not fit the columns.")
+    text: str | None = Field(description="The row's text, when it does not fit the columns.")
+    reasons: list[RejectedReason]
+
+
+class RejectedRows(BaseModel):
+    """A page of the rejected rows of a load."""
+
+    load_id: str
+    table: str
+    columns: list[str] = Field(description="The file's own columns.")
+    rows: list[RejectedRow]
+    next: int | None = Field(description="What to send as `after` for the next page; null: this is the last.")
+
+
+class NewestLoad(BaseModel):
+    """The newest load of a table that is in the numbers."""
+
+    table: str
+    load_id: str
+    file: str
+    finished_at: str
+
+
+class Charts(BaseModel):
+    """What the charts of a year show."""
+
+    year: int | None = Field(description="null: nobody was hired yet.")
+    years: list[int]
+    charts: dict[str, list[dict[str, Any]]]
+    quarter_means: list[float | None]
+    year_mean: float | None
+    refreshed_at: str | None
+    behind: bool
+    complete_up_to: list[NewestLoad]
+
+
 class BackupStarted(BaseModel):
-    """A backup is being taken."""
+    """A backup or a drill was started."""
 
     result: str
     duration: float = Field(alias="duration(s)", description="Seconds until it was started.")
@@ -143,13 +206,13 @@ class BackupStarted(BaseModel):
     links: dict[str, str]
 
 
-class Restored(BaseModel):
-    """A table was restored, or what a dry run has found."""
+class Changed(BaseModel):
+    """What was done to a table, or what a dry run has found."""
 
     result: str
     duration: float | None = Field(alias="duration(s)", description="Seconds of the run.")
+    table: str
     message: str
-    backup_id: str
     added: int
     changed: int
     removed: int
@@ -158,7 +221,28 @@ class Restored(BaseModel):
     notes: list[str]
     dry_run: bool
     at: str | None
+    links: dict[str, str]
+
+
+class Restored(Changed):
+    """A table was restored, or what a dry run has found."""
+
+    backup_id: str
     restore_id: str
+
+
+class Undone(Changed):
+    """A load was undone, or what a dry run has found."""
+
+    backup_id: None
+    undo_id: str
+
+
+class Undoing(BaseModel):
+    """The load is still being undone."""
+
+    result: str
+    undo_id: str
     links: dict[str, str]
 
 
@@ -204,6 +288,7 @@ class Backups(BaseModel):
     """The backups there are."""
 
     backups: list[Backup]
+    next: str | None = Field(description="What to send as `after` for the next page; null: this is the last.")
     last_proven: Proven | None
 
 
@@ -338,7 +423,13 @@ REJECTED: Responses = _GUARDED | {
     404: _error("There is no such load, or it has none.", "Load 1 has no rejected rows."),
     410: _error("They were not kept any longer.", "The rejected rows of load 1 were kept until 2026-01-01."),
 }
-BACKUP: Responses = _GUARDED | {200: _json(BackupStarted, "It is being taken.")}
+REJECTED_PAGE: Responses = REJECTED | {200: _json(RejectedRows, "The rows.")}
+LOAD_DAYS: Responses = _GUARDED | {200: _json(Days, "The days, newest first.")}
+CHARTS: Responses = _GUARDED | {200: _json(Charts, "All charts.")}
+CHART: Responses = _GUARDED | {
+    200: {"description": "The records.", "content": {"text/csv": {"schema": {"type": "string"}}}}
+}
+BACKUP: Responses = _GUARDED | {200: _json(BackupStarted, "It was started.")}
 RESTORE_STATUS: Responses = _GUARDED | {
     200: _json(Restored, "The table is as it was then; of a dry run, what would change."),
     202: _json(Restoring, "It takes longer; ask again at the address in `Location`."),
@@ -346,6 +437,13 @@ RESTORE_STATUS: Responses = _GUARDED | {
     409: _error("It cannot be done; nothing was touched.", "Part jobs/part-0 of backup x was changed (SHA-256)."),
 }
 RESTORE: Responses = {code: answer for code, answer in RESTORE_STATUS.items() if code != 404}
+UNDO_STATUS: Responses = _GUARDED | {
+    200: _json(Undone, "The load's rows are what they were before it; of a dry run, what would change."),
+    202: _json(Undoing, "It takes longer; ask again at the address in `Location`."),
+    404: _error("There is none.", "There is no such undo."),
+    409: _error("Later loads have the same rows; nothing was touched.", "Load 1 was not undone. Later loads have ..."),
+}
+UNDO: Responses = {code: answer for code, answer in UNDO_STATUS.items() if code != 404}
 BACKUPS: Responses = _GUARDED | {200: _json(Backups, "The backups, newest first.")}
 HEALTH: Responses = _GUARDED | {
     200: _json(Health, "All is well, or nothing critical is found.", {"healthy": True, "findings": []}),

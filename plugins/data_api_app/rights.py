@@ -16,6 +16,8 @@ UPLOAD_DAG = "ingest_upload"
 INSIGHTS_DAG = "refresh_insights"
 BACKUP_DAG = "backup"
 RESTORE_DAG = "restore"
+UNDO_DAG = "undo_load"
+DRILL_DAG = "restore_drill"
 
 
 async def trigger(request: Request, dag_id: str) -> Caller:

@@ -21,7 +21,8 @@ SELECT
     hired.hired_year AS year,
     hired.department_id AS id,
     hired.department,
-    hired.hires AS hired
+    hired.hires AS hired,
+    means.mean_hires AS mean_hired
 FROM hired
 INNER JOIN means ON hired.hired_year = means.hired_year
 WHERE CAST(hired.hires AS DOUBLE PRECISION) > means.mean_hires

@@ -13,9 +13,9 @@ import pytest
 from datamart.errors import ChangeRefused, ConfigurationError, TerminalFault
 from datamart.history import plan_history
 from datamart.loads import Arrival, Mode, Outcome, Verdict
+from datamart.moments import moment_of
 from datamart.objects import clean_key, left_key, removed_key
 from datamart.recovery import moment
-from datamart.recovery.point import moment_of
 from tests.integration.landing_zone import FORBIDDEN, at_request
 from tests.integration.vault import Vault
 from tests.integration.world import Row

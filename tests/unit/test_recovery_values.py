@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from datamart.errors import BackupDamaged, ConfigurationError
+from datamart.moments import moment_of
 from datamart.recovery.manifest import Manifest, Part, TableBackup, decoded, new_id, part_key, require_id
-from datamart.recovery.point import moment_of
 from datamart.recovery.undone import Past, flags_at
 
 NOW = datetime(2026, 11, 25, 14, 5, 6, 789, tzinfo=UTC)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from itertools import islice
+from datetime import datetime
 from typing import Any
 
 from datamart.errors import BackupDamaged, ConfigurationError
+from datamart.moments import utc
 from datamart.recovery.catalogue import Catalogue
 from datamart.recovery.manifest import Manifest
 from datamart.warehouse.base import Warehouse
@@ -23,13 +23,17 @@ def proven(warehouse: Warehouse) -> dict[str, datetime]:
     return {str(backup_id): proven_at for backup_id, proven_at in found}
 
 
-def backup_list(catalogue: Catalogue, known: dict[str, datetime], limit: int) -> dict[str, Any]:
-    """At most ``limit`` backups as JSON values, newest first; ``known`` is what was ``proven``."""
-    listed = [one for one in (_one(catalogue, backup_id, known) for backup_id in islice(catalogue.ids, limit)) if one]
+def backup_list(
+    catalogue: Catalogue, known: dict[str, datetime], limit: int, after: str | None = None
+) -> dict[str, Any]:
+    """At most ``limit`` backups older than ``after``, newest first, as JSON; ``known`` is what was ``proven``."""
+    older = [backup_id for backup_id in catalogue.ids if after is None or backup_id < after]
+    shown = older[:limit]
     last = next(iter(known), None)
     return {
-        "backups": listed,
-        "last_proven": {"backup_id": last, "proven_at": _utc(known[last])} if last else None,
+        "backups": [one for one in (_one(catalogue, backup_id, known) for backup_id in shown) if one],
+        "next": shown[-1] if len(older) > limit else None,
+        "last_proven": {"backup_id": last, "proven_at": utc(known[last])} if last else None,
     }
 
 
@@ -47,18 +51,14 @@ def _whole(found: Manifest, proven_at: datetime | None) -> dict[str, Any]:
     return {
         "backup_id": found.backup_id,
         "kind": found.kind,
-        "taken_at": _utc(found.taken_at),
-        "finished_at": _utc(found.finished_at),
+        "taken_at": utc(found.taken_at),
+        "finished_at": utc(found.finished_at),
         "rows": found.rows,
         "bytes": found.size,
         "tables": {
             name: {"rows": table.rows, "bytes": table.size, "parts": len(table.parts), "commit_seq": table.commit_seq}
             for name, table in found.tables.items()
         },
-        "proven_at": _utc(proven_at) if proven_at else None,
+        "proven_at": utc(proven_at) if proven_at else None,
         "damaged": None,
     }
-
-
-def _utc(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from datamart.errors import ConfigurationError
 from datamart.objects import ObjectStore
@@ -63,18 +63,3 @@ def find_point(warehouse: Warehouse, backups: ObjectStore, table: Table, wanted:
     manifest = catalogue.before(table.name, until, ledger, wanted.at)
     after = manifest.tables[table.name].commit_seq or 0
     return Point(manifest, tuple(events_between(warehouse, table, after, until)), until)
-
-
-def moment_of(text: str) -> datetime:
-    """A moment as people write it: ISO 8601, with a zone or in UTC.
-
-    Raises:
-        ConfigurationError: it is none.
-    """
-    try:
-        found = datetime.fromisoformat(text.strip())
-        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        raise ConfigurationError(
-            f"'{text[:40]}' is no moment. Write it as 2026-11-25T14:05:00Z, in UTC or with an offset."
-        ) from None

@@ -1,0 +1,68 @@
+"""The pages in Airflow's navigation: three documents and the files they are made of, all from this server.
+
+What a page may do is told to the browser by a Content-Security-Policy: no script or style but those of this server,
+none written into a document, and no frame but Airflow's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.responses import HTMLResponse
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from datamart.tables import TABLES
+
+PAGES = ("insights", "loads", "backups")
+FILES = Path(__file__).parent / "pages"
+
+_POLICY = "; ".join((
+    "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data:", "connect-src 'self'",
+    "form-action 'none'", "base-uri 'none'", "frame-ancestors 'self'",
+))  # fmt: skip
+HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
+"""``no-cache``: a browser keeps a file, but asks each time whether it is still the newest."""
+_FOR_EVER = "private, max-age=31536000, immutable"
+"""A library's file has its version in its name."""
+
+
+class _Guarded:
+    """Files with the headers of the pages."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = HEADERS | ({"Cache-Control": _FOR_EVER} if "/vendor/" in scope["path"] else {})
+                own = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+                message = {**message, "headers": [*message["headers"], *own]}
+            await send(message)
+
+        await self._app(scope, receive, sending)
+
+
+def install(app: FastAPI) -> None:
+    """Add the pages, for those who are known; what they show is asked of the other routes, with their rights."""
+    for name in PAGES:
+        app.add_api_route(f"/pages/{name}", _page(name), methods=["GET"], include_in_schema=False)
+    app.mount("/page-files", _Guarded(StaticFiles(directory=FILES / "files")), name="page-files")
+
+
+def _page(name: str) -> Callable[[], Awaitable[HTMLResponse]]:
+    document = (FILES / f"{name}.html").read_text(encoding="utf-8")
+    filled = document.replace("{tables}", " ".join(table.name for table in TABLES))
+
+    async def page() -> HTMLResponse:
+        return HTMLResponse(filled, headers=HEADERS)
+
+    return page

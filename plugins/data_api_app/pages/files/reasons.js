@@ -1,0 +1,28 @@
+// What the codes of reasons and verdicts mean, in words.
+
+const REASONS = {
+  missing: "The value is missing.",
+  not_an_integer: "Not a whole number: only the digits 0 to 9 may be used.",
+  out_of_range: "Larger than 2147483647.",
+  not_a_datetime: "Not a moment as 2021-07-27T16:02:08Z, or one that does not exist.",
+  too_long: "Longer than 256 bytes.",
+  bad_encoding: "Not text in UTF-8.",
+  duplicate_id: "A row before this one has the same id.",
+  column_count: "The row has more or fewer values than the file has columns.",
+  unclosed_quote: "A quote is opened and never closed.",
+  unknown_reference: "Refers to a row that is not there.",
+};
+
+const VERDICTS = {
+  loaded: ["good", "loaded"],
+  duplicate: ["", "duplicate"],
+  rejected: ["bad", "rejected"],
+  failed: ["bad", "failed"],
+  dry_run: ["", "dry run"],
+};
+
+/** A reason in words. */
+export const why = (code) => REASONS[code] || code;
+
+/** A verdict's class and its word. */
+export const verdict = (code) => VERDICTS[code] || ["", code];
