@@ -220,6 +220,9 @@ class Changed(BaseModel):
     commit_seq: int
     notes: list[str]
     dry_run: bool
+    refused: bool = Field(
+        description="A dry run has found what the change would be refused for; see message and notes."
+    )
     at: str | None
     links: dict[str, str]
 

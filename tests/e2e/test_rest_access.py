@@ -20,7 +20,10 @@ ROUTES: tuple[tuple[str, str], ...] = (
     ("GET", "/loads"), ("GET", LOAD), ("GET", f"{LOAD}/rejected.csv"), ("GET", "/docs"), ("GET", "/openapi.json"),
     ("GET", "/docs-assets/swagger-ui.css"), ("GET", "/no/such/page"), ("DELETE", "/loads"), ("PUT", "/upload"),
     ("POST", "/backup"), ("POST", "/restore"), ("GET", "/restore/0123456789abcdef0123456789abcdef"),
-    ("GET", "/backups"),
+    ("GET", "/backups"), ("POST", "/undo"), ("GET", "/undo/0123456789abcdef0123456789abcdef"), ("POST", "/drill"),
+    ("GET", "/insights/charts"), ("GET", "/insights/charts/top_jobs.csv"), ("GET", "/loads/days"),
+    ("GET", f"{LOAD}/rejected"), ("GET", "/pages/insights"), ("GET", "/pages/loads"), ("GET", "/pages/backups"),
+    ("GET", "/page-files/style.css"), ("GET", "/page-files/no_such_file.js"),
     ("HEAD", "/loads"), ("OPTIONS", "/upload"), ("POST", "/"), ("HEAD", "/"),
 )  # fmt: skip
 TRICKS = ("//loads", "/./loads", "/x/../loads", "/%2e/loads", "/loads;x", "/loads%00", "/%2floads", "/LOADS", "//")
@@ -29,7 +32,7 @@ TRICKS = ("//loads", "/./loads", "/x/../loads", "/%2e/loads", "/loads;x", "/load
 @pytest.fixture(scope="module")
 def rest(stack: Stack, product: Product) -> Rest:
     product.known("ingest_upload")
-    for dag_id in ("refresh_insights", "backup", "restore"):
+    for dag_id in ("refresh_insights", "backup", "restore", "undo_load", "restore_drill"):
         product.known(dag_id)
     return Rest.of(stack)
 
@@ -81,7 +84,9 @@ def test_41_every_described_route_is_among_those_that_are_asked(described: dict[
     asked = {(method, path) for method, path in ROUTES}
     for path, operations in described["paths"].items():
         own = path.replace("{load_id}", "1").replace("{upload_id}", "0123456789abcdef0123456789abcdef")
-        own = own.replace("{restore_id}", "0123456789abcdef0123456789abcdef")
+        for name in ("{restore_id}", "{undo_id}"):
+            own = own.replace(name, "0123456789abcdef0123456789abcdef")
+        own = own.replace("{chart}", "top_jobs")
         for method in operations:
             assert own == "/" or (method.upper(), own) in asked, f"{method} {path} is asked by no test"
 
@@ -101,8 +106,13 @@ def test_the_greeting_is_open(rest: Rest) -> None:
 
 @pytest.mark.parametrize("user", ["viewer", "uploader", "operator", "admin"])
 @pytest.mark.parametrize(
-    "path", ["/health", "/insights?table=HIRES_DEPARTMENT_JOB", "/loads", "/backups", "/docs", "/openapi.json"]
-)
+    "path",
+    [
+        "/health", "/insights?table=HIRES_DEPARTMENT_JOB", "/loads", "/backups", "/docs", "/openapi.json",
+        "/insights/charts", "/insights/charts/top_jobs.csv", "/loads/days", "/pages/insights", "/pages/loads",
+        "/pages/backups", "/page-files/style.css",
+    ],
+)  # fmt: skip
 def test_41_who_may_read_airflow_may_read(rest: Rest, user: str, path: str) -> None:
     answer = rest.plain("GET", path, headers=rest.as_(user).bearer)
     assert answer.status_code in (200, 503 if path == "/health" else 200), answer.text
@@ -112,7 +122,7 @@ def test_41_who_may_read_airflow_may_read(rest: Rest, user: str, path: str) -> N
 def test_41_every_route_knows_who_may_read_and_who_may_load(rest: Rest, method: str, path: str) -> None:
     """What is not there, or wants parameters, is told so; but nobody's rights are wanting, save a viewer's to load."""
     answers = {user: send(rest, method, path, headers=rest.as_(user).bearer) for user in ("viewer", "uploader")}
-    starts = (method, path) in (("POST", "/upload"), ("POST", "/backup"))
+    starts = (method, path) in (("POST", "/upload"), ("POST", "/backup"), ("POST", "/drill"))
     assert (answers["viewer"].status_code == 403) == starts
     assert answers["uploader"].status_code not in (401, 403)
     assert answers["uploader"].status_code < 500 or path == "/health"

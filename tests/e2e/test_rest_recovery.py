@@ -167,3 +167,130 @@ def test_44_a_damaged_backup_is_refused_and_the_table_stays(rest: Rest, product:
     assert jobs(product) == rows
     product.s3.delete_object(Bucket=bucket, Key=f"{backup_id}/manifest.json")
     assert restore(rest, table="jobs", backup_id=backup_id).status_code == 400, "without a manifest there is no backup"
+
+
+def undo(rest: Rest, **query: Any) -> Any:
+    return rest.plain("POST", "/undo", params={"wait": 120, **query}, headers=rest.bearer)
+
+
+def ended(rest: Rest, answer: Any) -> Any:
+    """The answer that the address in ``Location`` gives in the end."""
+    assert answer.status_code == 202, answer.text
+    assert answer.headers["location"] == answer.json()["links"]["status"]
+    end = time.monotonic() + 60
+    while (found := again(rest, answer)).status_code == 202:
+        assert time.monotonic() < end
+        time.sleep(0.3)
+    return found
+
+
+def again(rest: Rest, answer: Any) -> Any:
+    """What the status route says of a restore or undo."""
+    return rest.get(answer.json()["links"]["status"].removeprefix("/data-api"))
+
+
+def test_49_a_load_is_undone_once_and_later_rows_stay_only_when_they_are_to(rest: Rest, product: Product) -> None:
+    before = jobs(product)
+    load_id = rest.upload("jobs_undo.csv", b"900021,Mason\n900022,Tiler\n").json()["load_id"]
+    rest.upload("jobs_undo_later.csv", b"900022,Slater\n")
+    rows = jobs(product)
+    dry = ended(rest, undo(rest, load_id=load_id, dry_run=True, wait=0)).json()
+    assert (dry["dry_run"], dry["added"], dry["changed"], dry["removed"]) == (True, 0, 0, 1)
+    assert "would be refused" in dry["result"]
+    assert (jobs(product), rest.get(f"/loads/{load_id}").json()["undone_by"]) == (rows, None)
+
+    refused = undo(rest, load_id=load_id)
+    assert refused.status_code == 409, refused.text
+    assert "later changes touched its rows" in refused.json()["error"]
+    repeated = rest.get(f"/undo/{refused.json()['undo_id']}")
+    assert (repeated.status_code, repeated.json()["error"]) == (409, refused.json()["error"])
+    assert jobs(product) == rows
+
+    done = undo(rest, load_id=load_id, later_rows="keep")
+    assert (done.status_code, done.json()["result"]) == (200, f"Load {load_id} undone."), done.text
+    told = {name: done.json()[name] for name in ("table", "dry_run", "added", "changed", "removed", "rows")}
+    assert told == {
+        "table": "jobs", "dry_run": False, "added": 0, "changed": 0, "removed": 1, "rows": len(before) + 1,
+    }  # fmt: skip
+    assert (again(rest, done).status_code, again(rest, done).json()) == (200, done.json())
+    assert again(rest.as_("viewer"), done).json() == done.json()
+    assert jobs(product) == sorted([*before, (900022, "Slater")])
+    assert rest.get(f"/loads/{load_id}").json()["undone_by"]
+
+    twice = undo(rest, load_id=load_id, later_rows="keep")
+    assert (twice.status_code, "is undone already" in twice.json()["error"]) == (400, True), twice.text
+    assert jobs(product) == sorted([*before, (900022, "Slater")])
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ({}, "load_id"),
+        ({"load_id": ""}, "load_id"),
+        ({"load_id": "x"}, "load_id"),
+        ({"load_id": "1"}, "there is no load 1"),
+        ({"load_id": "9" * 19}, "there is no load"),
+        ({"load_id": "9" * 20}, "load_id"),
+        ({"load_id": "1", "later_rows": "perhaps"}, "later_rows"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_undone_is_refused_with_a_sentence(rest: Rest, query: dict[str, str], words: str) -> None:
+    answer = undo(rest, **query)
+    assert (answer.status_code, words in answer.json()["error"]) == (400, True), answer.text
+
+
+def test_undos_that_there_are_none_of(rest: Rest) -> None:
+    assert rest.get("/undo/" + "0" * 32).status_code == 404
+    for wrong in ("x", "0" * 31, "0" * 33, "G" * 32):
+        assert rest.get(f"/undo/{wrong}").status_code == 400, wrong
+
+
+def test_49_only_an_operator_may_undo_and_only_who_may_start_runs_may_drill(rest: Rest, product: Product) -> None:
+    rows = jobs(product)
+    (load, *_) = rest.get("/loads", table="jobs", verdict="loaded", limit=1).json()["loads"]
+    for user in ("viewer", "uploader"):
+        for query in ({}, {"dry_run": True}):
+            answer = undo(rest.as_(user), load_id=load["load_id"], **query)
+            assert answer.status_code == 403, answer.text
+    assert rest.plain("POST", "/drill", headers=rest.as_("viewer").bearer).status_code == 403
+    assert jobs(product) == rows
+    assert rest.get(f"/loads/{load['load_id']}").json()["undone_by"] is None
+
+
+def test_a_drill_proves_a_backup_and_the_list_says_so(rest: Rest, before: tuple[dict[str, Any], Any]) -> None:
+    backup_id = before[0]["backup"]["backup_id"]
+    uploader = rest.as_("uploader")
+    answer = uploader.plain("POST", "/drill", params={"backup_id": backup_id}, headers=uploader.bearer)
+    assert (answer.status_code, answer.json()["result"]) == (200, f"Drill with backup {backup_id} started.")
+    assert answer.json()["links"]["run"] == f"/dags/restore_drill/runs/{answer.json()['run_id']}"
+    end = time.monotonic() + 60
+    while True:
+        found = rest.get("/backups", limit=200).json()
+        (one,) = [one for one in found["backups"] if one["backup_id"] == backup_id]
+        if one["proven_at"]:
+            break
+        assert time.monotonic() < end, "the drill has proven nothing"
+        time.sleep(0.3)
+    assert found["last_proven"] == {"backup_id": backup_id, "proven_at": one["proven_at"]}
+    for wrong in ("../x", "x", ""):
+        assert rest.plain("POST", "/drill", params={"backup_id": wrong}, headers=rest.bearer).status_code == 400, wrong
+
+
+@pytest.mark.usefixtures("before")
+def test_the_list_of_backups_is_paged(rest: Rest) -> None:
+    backed_up(rest, table="departments")
+    everything = rest.get("/backups", limit=200).json()
+    assert (len(everything["backups"]) >= 2, everything["next"]) == (True, None)
+    seen: list[dict[str, Any]] = []
+    after: dict[str, str] = {}
+    while True:
+        page = rest.get("/backups", limit=1, **after).json()
+        assert page["last_proven"] == everything["last_proven"]
+        seen += page["backups"]
+        if page["next"] is None:
+            break
+        after = {"after": page["next"]}
+    assert seen == everything["backups"]
+    for wrong in ({"after": "../x"}, {"after": ""}, {"limit": 0}, {"limit": 201}):
+        assert rest.get("/backups", **wrong).status_code == 400, wrong

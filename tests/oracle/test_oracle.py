@@ -6,7 +6,17 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.oracle.insights import Tables, departments_hired_above_mean, hires_department_job, years
+from tests.oracle.insights import (
+    Tables,
+    departments_by_quarter,
+    departments_hired_above_mean,
+    hires_by_department_job,
+    hires_department_job,
+    quarter_means,
+    top_jobs,
+    year_mean,
+    years,
+)
 from tests.oracle.rules import BOM, MAX_RECORD, judge, reason_counts, unknown_references
 
 GOOD = b"1,Ann,2021-01-02T03:04:05Z,2,3"
@@ -299,6 +309,62 @@ def test_departments_above_the_mean() -> None:
     # A single department equals the mean, so it is not above it.
     assert departments_hired_above_mean(rows, 2022) == []
     assert departments_hired_above_mean(rows, 1999) == []
+    assert [year_mean(rows, year) for year in (2021, 2022, 1999)] == [2.5, 1.0, None]
+
+
+def test_pairs_of_more_than_five_hires() -> None:
+    rows = Tables(
+        departments=[(1, "b"), (2, "a"), (3, "a"), (4, "Z")],
+        jobs=[(1, "x"), (2, "Y")],
+        hired_employees=[
+            *[hired("2021-01-01", 1, 1)] * 6, *[hired("2021-01-01", 1, 2)] * 5, hired("2020-12-31", 1, 2),
+            *[hired("2021-03-01", 2, 1)] * 3, *[hired("2021-06-01", 3, 1)] * 3, *[hired("2021-06-01", 4, 1)] * 6,
+            *[hired("2021-06-01", 2, 2)] * 7, *[hired("2021-12-31", 9, 1)] * 6, *[hired("2021-12-31", 1, 9)] * 6,
+        ],
+    )  # fmt: skip
+    assert hires_by_department_job(rows, 2021) == [
+        ("a", "Y", 7),
+        ("Z", "x", 6),
+        ("a", "x", 6),
+        ("b", "x", 6),
+        ("b", None, 6),
+        (None, "x", 6),
+    ]
+    assert hires_by_department_job(rows, 2020) == []
+
+
+def test_the_nine_jobs_with_most_hires() -> None:
+    rows = Tables(
+        departments=[(1, "d")],
+        jobs=[(1, "b"), (2, "b"), *((key, name) for key, name in enumerate("AaZ_zcdeé", 3))],
+        hired_employees=[
+            *(hired(day, 1, 1) for day in ("2021-01-01", "2021-04-01", "2021-07-01")), hired("2021-10-01", 1, 2),
+            *(hired("2021-02-28", 7, key) for key in range(3, 12)), *[hired("2021-11-11", 1, 99)] * 2,
+            hired("2022-02-28", 1, 1),
+        ],
+    )  # fmt: skip
+    assert top_jobs(rows, 2021) == [
+        ("b", 1, 1, 1, 1, 4),
+        (None, 0, 0, 0, 2, 2),
+        *((name, 1, 0, 0, 0, 1) for name in "AZ_acde"),
+    ]
+    assert top_jobs(rows, 2022) == [("b", 1, 0, 0, 0, 1)]
+    assert top_jobs(rows, 1999) == []
+
+
+def test_departments_and_means_by_quarter() -> None:
+    rows = Tables(
+        departments=[(1, "b"), (2, "a"), (3, "a"), (4, "idle")],
+        jobs=[(1, "x")],
+        hired_employees=[
+            *(hired("2021-03-31", department, job) for department, job in ((1, 1), (1, 9), (2, 1), (3, 1), (3, 9))),
+            *(hired("2021-04-01", department, 1) for department in (2, 8, 9)),
+            hired("2021-12-31", 1, 1), hired("2022-01-01", 4, 1),
+        ],
+    )  # fmt: skip
+    assert departments_by_quarter(rows, 2021) == [("a", 3, 1, 0, 0, 4), ("b", 2, 0, 0, 1, 3), (None, 0, 2, 0, 0, 2)]
+    assert quarter_means(rows, 2021) == [2.5, 1.5, None, 1.0]
+    assert (departments_by_quarter(rows, 1999), quarter_means(rows, 1999)) == ([], [None] * 4)
 
 
 def hired(day: str, department_id: int, job_id: int) -> tuple[int, str, datetime, int, int]:

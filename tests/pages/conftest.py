@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, StorageState, ViewportSize, expect, sync_playwright
@@ -27,6 +28,7 @@ FLAGS = (
     "--disable-sync",
 )
 
+Theme = Literal["light", "dark"]
 Picture = Callable[[str, Page | Locator], Path]
 
 
@@ -48,17 +50,19 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
-def _new_page(browser: Browser, state: StorageState | None = None) -> Iterator[Page]:
+def _new_page(browser: Browser, state: StorageState | None = None, theme: Theme = "light") -> Iterator[Page]:
     context = browser.new_context(
-        viewport=WINDOW, color_scheme="light", locale="en-US", timezone_id="UTC", storage_state=state
+        viewport=WINDOW, color_scheme=theme, locale="en-US", timezone_id="UTC", storage_state=state
     )
     context.set_default_timeout(PATIENCE)
     broken: list[str] = []
     page = context.new_page()
     page.on("pageerror", lambda error: broken.append(str(error)))
+    page.on("dialog", lambda dialog: broken.append(f"a dialog: {dialog.message}"))
+    page.on("console", lambda said: broken.append(said.text) if "Content Security Policy" in said.text else None)
     yield page
     context.close()
-    assert broken == [], "scripts of the page failed"
+    assert broken == [], "scripts of the page failed, or were forbidden"
 
 
 @pytest.fixture
@@ -92,6 +96,19 @@ def signed_in_state(browser: Browser, stack: Stack) -> StorageState:
 def admin_page(browser: Browser, signed_in_state: StorageState) -> Iterator[Page]:
     """A tab in which the admin of the session's stack is signed in."""
     yield from _new_page(browser, signed_in_state)
+
+
+@pytest.fixture(params=["light", "dark"])
+def theme(request: pytest.FixtureRequest) -> Theme:
+    """Airflow follows the system's theme, and our pages follow Airflow's."""
+    found: Theme = request.param
+    return found
+
+
+@pytest.fixture
+def themed_page(browser: Browser, signed_in_state: StorageState, theme: Theme) -> Iterator[Page]:
+    """The admin's tab in each of the themes."""
+    yield from _new_page(browser, signed_in_state, theme)
 
 
 @pytest.fixture

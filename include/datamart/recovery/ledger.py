@@ -64,6 +64,8 @@ class Change:
     message: str = ""
     notes: tuple[str, ...] = field(default=())
     """What a person should know besides."""
+    refused: bool = False
+    """A dry run has found what the change would be refused for."""
 
     @property
     def any(self) -> bool:

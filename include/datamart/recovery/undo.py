@@ -137,11 +137,13 @@ class Undo:
             f"{sizes.removed} rows {verb} removed, {sizes.changed} set back and {sizes.added} brought back; the file "
             f"{load.key} counts as new when it comes again."
         )
-        if (later or equal) and change.dry_run and not keep_later:
+        refused = bool(later or equal) and change.dry_run and not keep_later
+        if refused:
             message = f"It would be refused unless later rows are to stay. With that, {message}"
         return replace(
-            change, added=sizes.added, changed=sizes.changed, removed=sizes.removed, message=message, notes=tuple(notes)
-        )
+            change, added=sizes.added, changed=sizes.changed, removed=sizes.removed, message=message,
+            notes=tuple(notes), refused=refused,
+        )  # fmt: skip
 
     def _touched(self, table: Table, load: Outcome) -> list[Later]:
         """What has changed or removed the load's rows since."""

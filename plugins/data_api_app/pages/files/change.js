@@ -58,8 +58,14 @@ function changeDialog({ title, form, order, act, done }) {
     if (wanted.missing) return fill(shown, notice("warn", wanted.missing));
     fill(shown, working("Looking for the difference ..."));
     const found = await send(wanted, true);
-    fill(shown, told(found, "would be"), found.added + found.changed + found.removed > 0 ? confirmation(wanted, found.table) : notice("good", "There is nothing to change."));
+    fill(shown, told(found, "would be"), next(wanted, found));
   });
+
+  function next(wanted, found) {
+    if (found.refused) return notice("bad", "It would be refused as it is. Choose above what becomes of those rows, and look again.");
+    if (found.added + found.changed + found.removed === 0 && wanted.path === "restore") return notice("good", "There is nothing to change.");
+    return confirmation(wanted, found.table);
+  }
 
   function confirmation(wanted, table) {
     const go = el("button", { type: "button", class: "danger", disabled: true, click: () => change(wanted) }, act);

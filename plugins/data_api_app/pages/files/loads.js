@@ -58,7 +58,7 @@ function rejected({ rows_rejected, load_id, file }) {
 }
 
 function showLedger() {
-  const chart = el("div", { class: "chart low", role: "img", "aria-label": "Chart: share of rejected rows by day. The table of loads has the numbers." });
+  const chart = el("div", { class: "chart low", role: "img", "aria-label": "Chart: share of rejected rows by day. The list of loads has the numbers." });
   const trend = el("section", { class: "panel" }, el("h2", {}, "Rejected share by day"), chart);
   const list = el("div", { id: "ledger" }, working("Reading the ledger ..."));
   const form = el("form", { class: "bar", role: "search", "aria-label": "Filters", submit: (event) => event.preventDefault(), change: () => anew() },

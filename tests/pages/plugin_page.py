@@ -1,0 +1,65 @@
+"""One of our pages within Airflow's: opened, read and judged as a person does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Frame, Locator, Page, expect
+
+from tests.stack import Stack
+
+SERIOUS = ("serious", "critical")
+
+
+@dataclass(frozen=True)
+class PluginPage:
+    """The frame of a page that is ready, and Airflow's page around it."""
+
+    outer: Page
+    frame: Frame
+
+    @classmethod
+    def opened(cls, page: Page, stack: Stack, name: str, query: str = "") -> PluginPage:
+        """Open a page by its address in Airflow."""
+        page.goto(f"{stack.env['AIRFLOW_URL']}/plugin/hiring-{name}/data-api/pages/{name}{query}")
+        return cls.around(page)
+
+    @classmethod
+    def around(cls, page: Page) -> PluginPage:
+        """The page that is shown, once it may be used."""
+        expect(page.frame_locator("iframe").locator("main")).to_have_attribute("aria-busy", "false")
+        handle = page.locator("iframe").element_handle()
+        assert handle is not None
+        frame = handle.content_frame()
+        assert frame is not None
+        return cls(page, frame)
+
+    def button(self, name: str) -> Locator:
+        return self.frame.get_by_role("button", name=name)
+
+    def rows(self, caption: str) -> list[list[str]]:
+        """The texts of a table's cells, row by row."""
+        table = self.frame.locator("table").filter(has=self.frame.locator("caption", has_text=caption)).first
+        expect(table).to_be_visible()
+        found: list[list[str]] = table.evaluate(
+            "table => [...table.tBodies[0].rows].map(row => [...row.cells].map(cell => cell.innerText.trim()))"
+        )
+        return found
+
+    def colors(self, chart: Locator) -> int:
+        """How many colours a chart was drawn in."""
+        canvas = chart.locator("canvas").first
+        expect(canvas).to_be_visible()
+        return int(
+            canvas.evaluate(
+                "canvas => new Set(new Uint32Array(canvas.getContext('2d')"
+                ".getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size"
+            )
+        )
+
+    def violations(self) -> list[Any]:
+        """What axe-core finds that keeps people out: the rule and the elements."""
+        found = Axe().run(self.frame).response["violations"]
+        return [(one["id"], [node["html"] for node in one["nodes"]]) for one in found if one.get("impact") in SERIOUS]
