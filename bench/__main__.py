@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
-from bench import OUT, again, landing, load, machine, peers, readers, recovery, report, rest, upsert, validate
+from bench import OUT, again, landing, load, machine, pages, peers, readers, recovery, report, rest, upsert, validate
 from bench.measure import Result
 from bench.options import Bench, prepared
 
@@ -22,8 +22,9 @@ BENCHMARKS: dict[str, Callable[[Bench], Result]] = {
     "recovery": recovery.run,
     "landing": landing.run,
     "rest": rest.run,
+    "pages": pages.run,
 }
-WITH_AIRFLOW = {"landing", "rest"}
+WITH_AIRFLOW = {"landing", "rest", "pages"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
