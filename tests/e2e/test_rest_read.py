@@ -170,15 +170,15 @@ def test_each_chart_is_there_as_csv(rest: Rest, product: Product, name: str) -> 
 
 
 @pytest.mark.parametrize(
-    "path",
+    ("chart", "query"),
     [
-        "/insights/charts/nothing.csv", "/insights/charts/TOP_JOBS.csv", f"/insights/charts/{'x' * 64}.csv",
-        "/insights/charts/top_jobs.csv?year=x", "/insights/charts?year=0", "/insights/charts?year=10000",
-        "/insights/charts?year=",
+        ("/nothing.csv", {}), ("/TOP_JOBS.csv", {}), (f"/{'x' * 64}.csv", {}), ("/top_jobs.csv", {"year": "x"}),
+        ("", {"year": 0}), ("", {"year": 10_000}), ("", {"year": ""}),
     ],
+    ids=str,
 )  # fmt: skip
-def test_charts_that_there_are_none_of(rest: Rest, path: str) -> None:
-    answer = rest.get(path)
+def test_charts_that_there_are_none_of(rest: Rest, chart: str, query: dict[str, object]) -> None:
+    answer = rest.get(f"/insights/charts{chart}", **query)
     assert (answer.status_code, bool(answer.json()["error"])) == (400, True)
 
 
@@ -305,13 +305,14 @@ def test_where_the_file_s_columns_are_not_known_any_more_no_value_is_shown_as_an
     assert shown in ({"job": "Bargee", "id": "x"}, {"text": "Bargee,x"})
 
 
-def test_rejected_rows_that_are_not_kept_any_longer(rest: Rest, product: Product) -> None:
-    load = rest.as_("uploader").upload("jobs_rest_expired.csv", b"x,a\n").json()
-    assert rest.get(f"/loads/{load['load_id']}/rejected").status_code == 200
-    product.do(f"UPDATE ops.loads SET rejects_expired_at = now() WHERE load_id = {int(load['load_id'])}")
-    answer = rest.get(f"/loads/{load['load_id']}/rejected")
-    assert (answer.status_code, "were kept until" in answer.json()["error"]) == (410, True)
-    product.do(f"UPDATE ops.loads SET rejects_expired_at = NULL WHERE load_id = {int(load['load_id'])}")
+def test_rejected_rows_that_are_not_kept_any_longer(rest: Rest, product: Product, refused: dict[str, Any]) -> None:
+    expire = f"UPDATE ops.loads SET rejects_expired_at = {{}} WHERE load_id = {int(refused['load_id'])}"
+    product.do(expire.format("now()"))
+    for path in ("rejected", "rejected.csv"):
+        answer = rest.get(f"/loads/{refused['load_id']}/{path}")
+        assert (answer.status_code, "were kept until" in answer.json()["error"]) == (410, True)
+    product.do(expire.format("NULL"))
+    assert rest.get(f"/loads/{refused['load_id']}/rejected").status_code == 200
 
 
 def test_one_load_and_its_rejected_rows(rest: Rest, product: Product) -> None:

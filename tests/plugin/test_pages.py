@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from fastapi import FastAPI
 from starlette.applications import Starlette
@@ -12,7 +14,7 @@ from data_api_app.guard import Guard
 from data_api_app.page_routes import FILES, PAGES
 from data_api_app.passwords import Passwords
 from datamart.tables import TABLES
-from tests.plugin.guarded import METHODS, Answer, World, assert_nobody
+from tests.plugin.guarded import METHODS, Answer, World, assert_nobody, scope_of
 
 PAGE_PATHS = [f"/pages/{name}" for name in PAGES]
 FILE_PATHS = [
@@ -35,6 +37,12 @@ def pages(request: pytest.FixtureRequest) -> World:
     app.add_middleware(Guard, passwords=Passwords(world.checker), open_paths={"/"})
     world.app = Starlette(routes=[Mount(world.prefix, app=app)]) if world.prefix else app
     return world
+
+
+def ask(pages: World, method: str, path: str, headers: Mapping[str, str]) -> Answer:
+    """An answer as a server asks for it that says by itself when its client has gone."""
+    scope = scope_of(method, pages.prefix + path, headers.items())
+    return pages.run(scope | {"asgi": {"version": "3.0", "spec_version": "2.4"}}).answer
 
 
 def loose(policy: str) -> list[str]:
@@ -60,7 +68,7 @@ def assert_guarded(answer: Answer, cached: str) -> None:
 
 @pytest.mark.parametrize("path", PAGE_PATHS)
 def test_a_page_is_a_document_with_a_policy_and_the_names_of_the_tables(pages: World, path: str) -> None:
-    answer = pages.ask("GET", path, KNOWN)
+    answer = ask(pages, "GET", path, KNOWN)
     assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert_guarded(answer, NO_CACHE)
     assert f'data-tables="{" ".join(table.name for table in TABLES)}"' in answer.body.decode()
@@ -69,18 +77,17 @@ def test_a_page_is_a_document_with_a_policy_and_the_names_of_the_tables(pages: W
 
 @pytest.mark.parametrize("path", FILE_PATHS)
 def test_a_page_s_file_has_the_policy_too_and_a_library_s_is_kept(pages: World, path: str) -> None:
-    answer = pages.ask("GET", path, KNOWN)
+    answer = ask(pages, "GET", path, KNOWN)
     assert answer.status == 200
-    assert_guarded(answer, FOR_EVER if path.endswith(".esm.min.js") else answer.headers["cache-control"])
-    assert answer.headers["cache-control"] == (FOR_EVER if "/vendor/" in path else NO_CACHE)
+    assert_guarded(answer, FOR_EVER if "/vendor/" in path else NO_CACHE)
     kind = answer.headers["content-type"].partition(";")[0]
     assert kind == TYPES.get(path[path.rfind(".") :], kind), "a browser that may not guess takes no other"
     assert answer.body == (FILES / path.replace("/page-files", "files", 1)).read_bytes()
 
 
 def test_a_file_that_a_browser_has_already_is_not_sent_again(pages: World) -> None:
-    first = pages.ask("GET", "/page-files/style.css", KNOWN)
-    again = pages.ask("GET", "/page-files/style.css", KNOWN | {"If-None-Match": first.headers["etag"]})
+    first = ask(pages, "GET", "/page-files/style.css", KNOWN)
+    again = ask(pages, "GET", "/page-files/style.css", KNOWN | {"If-None-Match": first.headers["etag"]})
     assert (again.status, again.body) == (304, b"")
     assert_guarded(again, NO_CACHE)
 
@@ -88,7 +95,7 @@ def test_a_file_that_a_browser_has_already_is_not_sent_again(pages: World) -> No
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Cookie": "_token=wrong"}], ids=str)
 def test_strangers_get_neither_pages_nor_files(pages: World, headers: dict[str, str]) -> None:
     for path in (*PAGE_PATHS, *FILE_PATHS, "/page-files", "/page-files/nothing.js", "/pages", "/pages/nothing"):
-        answer = pages.ask("GET", path, headers)
+        answer = ask(pages, "GET", path, headers)
         assert (answer.status, list(answer.json)) == (401, ["error"]), path
     for method in METHODS:
         assert_nobody(pages.ask(method, "/pages/insights"))
@@ -105,14 +112,14 @@ def test_strangers_get_neither_pages_nor_files(pages: World, headers: dict[str, 
     ],
 )  # fmt: skip
 def test_there_is_nothing_but_the_pages_and_their_files(pages: World, path: str) -> None:
-    answer = pages.ask("GET", path, KNOWN)
+    answer = ask(pages, "GET", path, KNOWN)
     assert (answer.status, list(answer.json)) == (404, ["error"])
 
 
 @pytest.mark.parametrize("path", ["/pages/loads", "/page-files/style.css"])
 def test_pages_and_files_are_only_read(pages: World, path: str) -> None:
     for method in ("POST", "PUT", "PATCH", "DELETE"):
-        assert pages.ask(method, path, KNOWN).status == 405
+        assert ask(pages, method, path, KNOWN).status == 405
 
 
 GOOD = page_routes.HEADERS["Content-Security-Policy"]
@@ -134,5 +141,5 @@ GOOD = page_routes.HEADERS["Content-Security-Policy"]
     ],
 )
 def test_a_policy_that_lets_more_in_would_be_noticed(policy: str, found: list[str]) -> None:
-    assert [one for one in loose(policy) if " " in one or one in found][: len(found)] == found
+    assert set(found) <= set(loose(policy))
     assert bool(loose(policy)) is bool(found)
