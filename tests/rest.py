@@ -67,7 +67,7 @@ class Rest:
 
     @contextmanager
     def client(self) -> Iterator[httpx.Client]:
-        with httpx.Client(base_url=f"{self.url}/data-api", trust_env=False, timeout=180) as client:
+        with httpx.Client(base_url=f"{self.url}/data-api", trust_env=False, timeout=330) as client:
             yield client
 
 

@@ -96,10 +96,10 @@ class Reader:
     def waits(self) -> None:
         """Until nothing is left to do, the runs included that asset events are about to start."""
         deadline, quiet = time.monotonic() + 180, 0
-        while quiet < 4:
+        while quiet < 3:
             quiet = 0 if self._product.busy() else quiet + 1
             assert time.monotonic() < deadline, "Airflow has not ended its runs"
-            time.sleep(0.5)
+            time.sleep(0.4)
 
 
 @pytest.fixture(scope="module")
