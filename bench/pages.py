@@ -74,7 +74,7 @@ class Reader:
         with self.tab() as tab:
             tab.goto(f"{self.url}/plugin/hiring-{name}/data-api/pages/{address}")
             tab.frame_locator("iframe").locator("main[aria-busy=false]").wait_for()
-            (frame,) = [one for one in tab.frames if "/pages/" in one.url]
+            (frame,) = [one for one in tab.frames if one != tab.main_frame]
             usable = float(frame.evaluate(_since("usable")))
             drawn = float(frame.evaluate(_since("drawn"))) if name != "backups" and "load=" not in address else usable
             rows = int(frame.evaluate("document.querySelectorAll('tbody tr').length"))

@@ -158,7 +158,9 @@ def test_commands_of_the_rest_api_run_and_print_what_is_shown(reader: Reader, bl
 
 def test_every_route_is_in_the_rest_api_s_page() -> None:
     routes = ("POST /upload", "GET /insights", "GET /loads", "GET /loads/<id>", "rejected.csv", "GET /health")
-    for route in (*routes, "POST /backup", "POST /restore", "GET /backups"):
+    recovery = ("POST /backup", "POST /restore", "GET /backups", "POST /undo", "POST /drill")
+    pages = ("GET /insights/charts", "GET /loads/<id>/rejected", "GET /loads/days")
+    for route in (*routes, *recovery, *pages):
         assert route in REST_API
 
 

@@ -113,11 +113,12 @@ def themed_page(browser: Browser, signed_in_state: StorageState, theme: Theme) -
 
 @pytest.fixture
 def picture(tmp_path: Path) -> Picture:
-    """Takes a picture of a page or a part of it; the documents' own ones are replaced only by UPDATE_PICTURES=1."""
-    folder = PICTURES if os.environ.get("UPDATE_PICTURES") == "1" else tmp_path
+    """Takes a picture of a page or a part of it; those that a document shows are replaced only by UPDATE_PICTURES=1."""
+    documents = "".join(file.read_text() for file in (REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")))
+    update = os.environ.get("UPDATE_PICTURES") == "1"
 
     def take(name: str, shown: Page | Locator) -> Path:
-        file = folder / f"{name}.png"
+        file = (PICTURES if update and f"/{name}.png" in documents else tmp_path) / f"{name}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         shown.screenshot(path=file, animations="disabled")
         assert BLANK_BYTES < file.stat().st_size < MOST_BYTES, f"{file} has {file.stat().st_size} bytes"

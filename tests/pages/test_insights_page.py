@@ -109,16 +109,18 @@ def test_means_are_those_of_departments_that_hired(admin_page: Page, stack: Stac
     expect(page.frame.locator("#departments_by_quarter")).to_contain_text(f"Means: {words}.")
 
 
-@pytest.mark.parametrize("name", TITLES)
-def test_csv_has_the_rows_of_the_table(
-    admin_page: Page, stack: Stack, samples: Product, name: str, tmp_path: Path
-) -> None:
+def test_each_csv_has_the_rows_of_its_table(admin_page: Page, stack: Stack, samples: Product, tmp_path: Path) -> None:
     page = PluginPage.opened(admin_page, stack, "insights", "?year=2021")
-    with admin_page.expect_download() as download:
+    for name in TITLES:
+        assert_csv(page, samples, name, tmp_path)
+
+
+def assert_csv(page: PluginPage, samples: Product, name: str, folder: Path) -> None:
+    with page.outer.expect_download() as download:
         page.frame.locator(f"#{name}").get_by_role("link", name="Download CSV").click()
     assert download.value.suggested_filename == f"{name}_2021.csv"
-    download.value.save_as(tmp_path / "chart.csv")
-    with (tmp_path / "chart.csv").open(newline="") as file:
+    download.value.save_as(folder / "chart.csv")
+    with (folder / "chart.csv").open(newline="") as file:
         read = list(csv.DictReader(file))
     columns = ("department", "id", "hired") if name == "departments_above_mean" else tuple(read[0])
     wanted = [["" if value is None else str(value) for value in row] for row in samples.sql(TABLES[name], 2021)]
@@ -175,3 +177,15 @@ def test_numbers_that_are_behind_say_so(admin_page: Page, stack: Stack, samples:
         expect(page.frame.get_by_text("Tables have changed since.")).to_be_visible()
     finally:
         samples.do(f"UPDATE ops.tables SET changed_seq = {before} WHERE table_name = 'jobs'")
+
+
+def test_the_page_follows_airflow_s_theme(admin_page: Page, stack: Stack, samples: Product) -> None:
+    del samples
+    page = PluginPage.opened(admin_page, stack, "insights", "?year=2021")
+    background = "getComputedStyle(document.body).backgroundColor"
+    canvas = page.frame.locator("#top_jobs canvas").first
+    light, drawn = page.frame.evaluate(background), canvas.evaluate("canvas => canvas.toDataURL()")
+    admin_page.evaluate("document.documentElement.className = 'dark'")
+    expect(page.frame.locator("html")).to_have_attribute("data-theme", "dark")
+    assert page.frame.evaluate(background) != light
+    assert canvas.evaluate("canvas => canvas.toDataURL()") != drawn

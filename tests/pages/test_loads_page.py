@@ -153,6 +153,7 @@ def repair(page: PluginPage, product: Product, key: int, picture: Picture, theme
     page.frame.get_by_label("name of line 4").fill('Ann "Nan", O\'Neil; <b>é</b>')
     page.button("Check the repaired rows").click()
     page.button("Load 1 good row").click()
+    expect(page.frame.get_by_text("All the records have been uploaded")).to_be_visible()
     repairs, verdict = "SELECT load_id FROM ops.loads WHERE repairs = %s", page.frame.get_by_text("Repaired by")
     expect(verdict).to_be_visible()
     load_id = int(re.findall(r"load=(\d+)", page.frame.url)[0])

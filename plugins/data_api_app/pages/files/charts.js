@@ -2,20 +2,25 @@
 
 import { mean, number, UNKNOWN } from "./values.js";
 
+// Fetched while the page asks for its numbers: it is large, and nothing but a chart waits for it.
+const library = import("./vendor/echarts-6.1.0.esm.min.js");
+
 const QUARTERS = ["q1", "q2", "q3", "q4"];
 const MOST_BARS = 30;
 // White text is readable on each of them.
 const TILES = ["#36587f", "#7d531c", "#2f6b4a", "#74457f", "#8b3f47", "#24636c", "#655919", "#584d98"];
+const LEAST_LABELLED = 0.004;
 const drawn = new Set();
 
 const named = (name) => name ?? UNKNOWN;
-const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+const style = getComputedStyle(document.documentElement);
+const color = (name) => style.getPropertyValue(`--${name}`).trim();
 const palette = () => ["bars", "bars-2", "bars-3", "bars-4"].map(color);
 
 /** What all charts have in common. */
 const base = () => ({
   animation: false,
-  textStyle: { fontFamily: getComputedStyle(document.body).fontFamily, color: color("text") },
+  textStyle: { fontFamily: "Inter, -apple-system, BlinkMacSystemFont, Segoe UI, Helvetica, Arial, sans-serif", color: color("text") },
   color: palette(),
   tooltip: { renderMode: "richText", confine: true, backgroundColor: color("page"), borderColor: color("line-strong"), textStyle: { color: color("text") } },
 });
@@ -38,6 +43,8 @@ export function treemap(records) {
     departments.get(name).push({ name: named(job), value: hires });
   }
   const shade = (at) => TILES[at % TILES.length];
+  const total = records.reduce((sum, { hires }) => sum + hires, 0);
+  const label = ({ name, value }) => (value / total < LEAST_LABELLED ? "" : `${name}\n${number(value)}`);
   return {
     ...base(),
     series: [{
@@ -46,7 +53,7 @@ export function treemap(records) {
         name, itemStyle: { color: shade(at), borderColor: shade(at) },
         children: children.map((one) => ({ ...one, itemStyle: { color: shade(at) } })),
       })),
-      label: { color: "#ffffff", lineHeight: 15, formatter: ({ name, value }) => `${name}\n${number(value)}`, overflow: "truncate" },
+      label: { color: "#ffffff", lineHeight: 15, formatter: label, overflow: "truncate" },
       upperLabel: { show: true, height: 20, color: "#ffffff", fontWeight: 600, padding: [0, 5], formatter: ({ name, value }) => `${name} ${number(value)}` },
       levels: [
         { itemStyle: { borderWidth: 0, gapWidth: 3, borderColor: color("subtle") }, upperLabel: { show: false } },
@@ -136,7 +143,7 @@ function mostHires(records) {
 
 /** Draw `option()` into a place, and again whenever the theme or the width changes. The library comes when it is needed. */
 export async function draw(place, option) {
-  const echarts = await import("./vendor/echarts-6.1.0.esm.min.js");
+  const echarts = await library;
   if (!place.isConnected) return;
   const chart = echarts.getInstanceByDom(place) || echarts.init(place);
   chart.setOption(option(), true);

@@ -14,7 +14,7 @@ const loadLink = (id, text = id) => el("a", { href: address("pages/loads", { loa
 export async function showLoad(page, id) {
   const place = el("div");
   page.append(el("p", {}, el("a", { href: address("pages/loads") }, "All loads")), place);
-  const again = async () => {
+  const again = async (told = null) => {
     let load;
     try {
       load = await get(`loads/${encodeURIComponent(id)}`);
@@ -24,7 +24,7 @@ export async function showLoad(page, id) {
     }
     const repaired = load.rows_rejected ? (await get("loads", { repairs: id, limit: 100 }).catch(() => ({ loads: [] }))).loads : [];
     const rejects = el("section", { class: "panel", id: "rejected", "aria-labelledby": "rejected_title" });
-    fill(place, facts(load, repaired, again), load.rows_rejected > 0 && rejects);
+    fill(place, told, facts(load, repaired, again), load.rows_rejected > 0 && rejects);
     if (load.rows_rejected > 0) await rejectedRows(rejects, load, again);
     ready();
     if (location.hash === "#rejected") rejects.scrollIntoView();
@@ -57,5 +57,5 @@ function facts(load, repaired, again) {
   return el("section", { class: "panel", "aria-labelledby": "load_title" },
     el("h2", { id: "load_title" }, load.file),
     el("dl", { class: "facts" }, known.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
-    undoable && el("div", { class: "buttons" }, el("button", { type: "button", click: () => undoDialog(load.load_id, again) }, "Undo this load ...")));
+    undoable && el("div", { class: "buttons" }, el("button", { type: "button", click: () => undoDialog(load.load_id, () => again()) }, "Undo this load ...")));
 }

@@ -9,7 +9,8 @@ import { count } from "./values.js";
 
 const PAGE = 100;
 
-/** Fill `place` with the rejected rows of `load`; `done` is called when repaired rows were loaded. */
+/** Fill `place` with the rejected rows of `load`; `done` is called when repaired rows were loaded, with a
+ *  notice of it. */
 export async function rejectedRows(place, load, done) {
   const repaired = new Map();
   const list = el("div");

@@ -8,7 +8,8 @@ import { count, number } from "./values.js";
 
 const RAW = "_raw";
 
-/** The box that takes a file by drag and drop or by its button; `done` is called when something was loaded. */
+/** The box that takes a file by drag and drop or by its button; `done` is called when something was loaded, with
+ *  a notice of it. */
 export function uploadBox(done) {
   const outcome = el("div");
   const take = (files) => {
@@ -49,9 +50,10 @@ async function loadIt(place, file, { repairs, done }) {
   fill(place, working(`Loading ${file.name} ...`));
   try {
     const answer = await send(file, { repairs }, place, { "Idempotency-Key": key() });
-    fill(place, notice(answer.nrows_failed ? "warn" : "good",
-      el("p", {}, el("strong", {}, `${answer.file}: `), `${answer.result}. `, el("a", { href: address("pages/loads", { load: answer.load_id }) }, "See the load"), ".")), ...judged(answer));
-    await done();
+    const told = () => notice(answer.nrows_failed ? "warn" : "good",
+      el("p", {}, el("strong", {}, `${answer.file}: `), `${answer.result}. `, el("a", { href: address("pages/loads", { load: answer.load_id }) }, "See the load"), "."));
+    fill(place, told(), ...judged(answer));
+    await done(told());
   } catch (error) {
     fill(place, refusal(error));
   }
