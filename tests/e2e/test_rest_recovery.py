@@ -290,6 +290,7 @@ def test_the_list_of_backups_is_paged(rest: Rest) -> None:
         seen += page["backups"]
         if page["next"] is None:
             break
+        assert page["next"] == seen[-1]["backup_id"]
         after = {"after": page["next"]}
     assert seen == everything["backups"]
     for wrong in ({"after": "../x"}, {"after": ""}, {"limit": 0}, {"limit": 201}):

@@ -92,7 +92,8 @@ def paged(warehouse: PostgresWarehouse, limit: int, wanted: Wanted = ALL) -> lis
         seen += [int(load["load_id"]) for load in page.loads]
         if page.after is None:
             return seen
-        after = place_of(page.after)
+        before, after = after, place_of(page.after)
+        assert before is None or after < before, "the next page is of older loads"
 
 
 def in_order(lines: list[Line], wanted: Wanted = ALL) -> list[int]:
@@ -290,6 +291,7 @@ def rejects(world: World, table: str, load_id: int, limit: int) -> list[dict[str
         rows += page["rows"]
         if page["next"] is None:
             return rows
+        assert page["next"] > after, "the next page is further on"
         after = page["next"]
 
 
@@ -407,6 +409,7 @@ def pages(listed: Listed, limit: int) -> list[list[str]]:
         found.append([one["backup_id"] for one in page["backups"]])
         if page["next"] is None:
             return found
+        assert after is None or page["next"] < after, "the next page is of older backups"
         after = require_id(page["next"])
 
 

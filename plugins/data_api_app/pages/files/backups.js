@@ -22,8 +22,8 @@ async function follow(path, query, dagId, task, told) {
     const tell = (state) => fill(progress, working(`${content.result} It is ${state}. `, link()));
     tell("queued");
     const said = await endOf(dagId, content.run_id, task, tell);
-    fill(progress, notice("good", el("p", {}, `${told(said)} `, link())));
     await show();
+    fill(progress, notice("good", el("p", {}, `${told(said)} `, link())));
   } catch (error) {
     fill(progress, notice("bad", error.message));
   }
