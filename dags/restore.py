@@ -58,6 +58,12 @@ TABLE_NAMES = [table.name for table in TABLES]
             pattern="^[a-z][a-z0-9_]{0,50}$",
             description="Leave empty to change the table itself; or the name of a new table to make of it.",
         ),
+        "seen": Param(
+            None,
+            type=["null", "integer"],
+            minimum=0,
+            description="Leave empty; or changed_seq of a dry run: refused if the table has changed since.",
+        ),
     },
 )
 def restore():

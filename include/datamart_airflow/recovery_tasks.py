@@ -68,6 +68,7 @@ def restore_table(params: Mapping[str, Any]) -> dict[str, Any]:
             moment_of(params["at"]) if params["at"] is not None else None,
             params["into"] or None,
             params["dry_run"],
+            params.get("seen"),
         )
         with warehouse() as opened:
             restore = Restore(opened, object_store(), backup_store(), load_settings(), current_run())

@@ -22,7 +22,19 @@ from datamart.recovery.undo import UNDO
 _OVER = ("success", "failed")
 _REFUSED = {"ConfigurationError": 400, "ChangeRefused": 409, "BackupDamaged": 409}
 """Statuses of what a change refuses; anything else is a fault."""
-_TOLD = ("message", "backup_id", "added", "changed", "removed", "rows", "commit_seq", "notes", "dry_run", "refused")
+_TOLD = (
+    "message",
+    "backup_id",
+    "added",
+    "changed",
+    "removed",
+    "rows",
+    "commit_seq",
+    "notes",
+    "dry_run",
+    "refused",
+    "changed_seq",
+)
 
 
 @dataclass(frozen=True)

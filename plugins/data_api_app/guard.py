@@ -88,7 +88,9 @@ class Guard:
 
         async def sending(message: Message) -> None:
             nonlocal started
-            started = started or message["type"] == "http.response.start"
+            if message["type"] == "http.response.start":
+                started = True
+                message = _not_kept(message)
             await send(message)
 
         try:
@@ -222,6 +224,15 @@ async def _body(request: Request, receive: Receive) -> bytes:
     if too_much:
         raise of_file(too_large())
     return b"".join(pieces)
+
+
+def _not_kept(message: Message) -> Message:
+    """Data of people are kept by no browser or proxy, unless a route says otherwise."""
+    headers = {name.lower(): value for name, value in message["headers"]}
+    data = headers.get(b"content-type", b"").startswith((b"application/json", b"text/csv"))
+    if b"cache-control" in headers or not data:
+        return message
+    return {**message, "headers": [*message["headers"], (b"cache-control", b"no-store")]}
 
 
 def _replay(body: bytes, receive_more: Receive) -> Receive:

@@ -119,7 +119,9 @@ async def rejected_rows(
     load = await _load_with_rejects(request, load_id)
     table, sources, number = table_named(load["table"]), request.app.state.sources, int(load_id)
     header = await sources.thread(lambda: sources.store().first_line(rejected_key(table.name, number)))
-    names = own_names(table, names_in(header) if header else None)
+    # Where the file's own order is not known, values under names could be under the wrong ones.
+    known = names_in(header) if header else None
+    names = own_names(table, known) if known else ()
     found = await sources.ask(lambda opened: rejected_page(opened, number, names, limit, after))
     content = {"load_id": load_id, "table": table.name, **found}
     return JSONResponse(content, headers={"Cache-Control": "no-store"})

@@ -223,6 +223,7 @@ class Changed(BaseModel):
     refused: bool = Field(
         description="A dry run has found what the change would be refused for; see message and notes."
     )
+    changed_seq: int | None = Field(description="Of a dry run: the table's newest change that it has seen.")
     at: str | None
     links: dict[str, str]
 

@@ -43,12 +43,17 @@ class _Guarded:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = HEADERS | ({"Cache-Control": _FOR_EVER} if "/vendor/" in scope["path"] else {})
+                headers = HEADERS | ({"Cache-Control": _FOR_EVER} if _path(scope).startswith("/vendor/") else {})
                 own = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
                 message = {**message, "headers": [*message["headers"], *own]}
             await send(message)
 
         await self._app(scope, receive, sending)
+
+
+def _path(scope: Scope) -> str:
+    """The path behind the mount."""
+    return str(scope["path"]).removeprefix(scope.get("root_path", ""))
 
 
 def install(app: FastAPI) -> None:

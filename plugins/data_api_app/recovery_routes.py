@@ -74,6 +74,10 @@ async def restore(
         str | None, Query(max_length=40, description="Or which moment, as 2026-11-25T14:05:00Z; UTC without an offset.")
     ] = None,
     dry_run: DryRun = False,
+    seen: Annotated[
+        int | None,
+        Query(ge=0, le=LARGEST_ID, description="`changed_seq` of a dry run: refused if the table has changed since."),
+    ] = None,
     wait: openapi.WaitSeconds = 30.0,
 ) -> JSONResponse:
     """Bring one table to a backup, or to any moment after the oldest one, in one step. Needs an operator's rights.
@@ -84,7 +88,14 @@ async def restore(
     with parameter():
         name = table_named(table).name
         moment = moment_of(at).isoformat() if at is not None else None
-    conf = {"table": name, "backup_id": backup_id or "latest", "at": moment, "into": None, "dry_run": dry_run}
+    conf = {
+        "table": name,
+        "backup_id": backup_id or "latest",
+        "at": moment,
+        "into": None,
+        "dry_run": dry_run,
+        "seen": seen,
+    }
     run_id = await start(request, caller, RESTORE_DAG, conf)
     return await wait_for(request, caller, ChangeRun(RESTORES, run_id, name, dry_run), wait)
 
@@ -156,6 +167,6 @@ async def _table_of(request: Request, load_id: str) -> str:
     found = None
     if number <= LARGEST_ID:
         found = await request.app.state.sources.ask(lambda opened: Ledger(opened).one(number))
-    if found is None:
-        raise Refused(400, f"load_id: there is no load {load_id}. See loads for those there are.")
+    if found is None or found["table"] is None:
+        raise Refused(400, f"load_id: there is no load {load_id} of a table. See loads for those there are.")
     return str(found["table"])

@@ -89,6 +89,7 @@ def paged(warehouse: PostgresWarehouse, limit: int, wanted: Wanted = ALL) -> lis
     while True:
         page = Ledger(warehouse).page(limit, after, wanted)
         assert len(page.loads) == limit or page.after is None, "a page that is not the last is full"
+        assert page.loads or after is None, "behind the last load there is no page"
         seen += [int(load["load_id"]) for load in page.loads]
         if page.after is None:
             return seen
@@ -287,6 +288,7 @@ def rejects(world: World, table: str, load_id: int, limit: int) -> list[dict[str
     while True:
         page = rejected_page(world.warehouse, load_id, names, limit, after)
         assert page["columns"] == list(names)
+        assert page["rows"], "behind the last row there is no page"
         assert len(page["rows"]) == limit or page["next"] is None
         rows += page["rows"]
         if page["next"] is None:

@@ -66,6 +66,8 @@ class Change:
     """What a person should know besides."""
     refused: bool = False
     """A dry run has found what the change would be refused for."""
+    changed_seq: int | None = None
+    """Of a dry run: the number of the table's newest change that it has seen."""
 
     @property
     def any(self) -> bool:

@@ -24,6 +24,8 @@ class Wanted:
     into: str | None = None
     """Another table that is made of it; the live one stays as it is."""
     dry_run: bool = False
+    seen: int | None = None
+    """The number of the table's newest change for which the difference was shown; refused after another one."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
-from datamart.errors import BackupDamaged
+from datamart.errors import BackupDamaged, ChangeRefused
 from datamart.objects import ObjectStore
 from datamart.recovery.difference import Difference, Sizes
 from datamart.recovery.fitting import fit, require_free_name
@@ -77,23 +77,27 @@ class Restore:
             fetched = fetch(self.backups, point.manifest.backup_id, parts, resources)
             log.info("%s: all %d parts are as they were written", table.name, len(parts))
             way = Way(self.warehouse, self.store, point, fitting, fetched, f"restore_{number}", resources)
-            return self._into(change, way) if wanted.into else self._apply(change, way)
+            return self._into(change, way) if wanted.into else self._apply(change, way, wanted.seen)
 
-    def _apply(self, change: Change, way: Way) -> Change:
+    def _apply(self, change: Change, way: Way, seen: int | None) -> Change:
         table = way.fitting.table
         difference = Difference(self.warehouse, table, f"difference_{change.change_id}")
         find = way.find()
         if change.dry_run:
             way.resources.callback(way.drop, difference.name)
+            change = replace(change, changed_seq=self.warehouse.changed_number(table))
             with self.warehouse.transaction():
                 self.warehouse.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
                 change = find(change, difference)
                 return _told(change, difference.sizes(), difference.examples())
         with self.warehouse.transaction():
-            numbers = self.warehouse.lock(table).next(changed=False)
+            locked = self.warehouse.lock(table)
+            numbers = locked.next(changed=False)
             done = find_change(self.warehouse, change.change_id)
             if done is not None:
                 return done
+            if seen not in (None, locked.changed):
+                raise ChangeRefused(f"{table.name} has changed since the difference was shown. Look at it again.")
             change = find(change, difference)
             sizes = difference.sizes()
             way.fitting.require_insertable(sizes.added)

@@ -2,13 +2,19 @@
 
 const ROOT = new URL("../", location.href);
 const AGAIN_MS = 1000;
+const MOST_MISSES = 60;
+
+/** No answer now, and none that is final: those have links. */
+const passing = ({ status, body }) => [0, 502, 504].includes(status) || (status === 503 && !body?.links);
+
+const SIGNED_OUT = "You are not signed in any more. Sign in to Airflow, then open this page again.";
 
 /** An answer that is no success; its message says what happened and what to do. */
 export class Refused extends Error {
   constructor(status, body) {
-    super(status === 401 ? "You are not signed in any more. Sign in to Airflow, then open this page again." : body.error || `The server answered ${status}.`);
+    super(status === 401 ? SIGNED_OUT : String(body?.error || body?.detail || `The server answered ${status}. Try again in a moment.`));
     this.status = status;
-    this.body = body;
+    this.body = body ?? {};
   }
 }
 
@@ -19,49 +25,58 @@ export function address(path, query = {}) {
   return url.href;
 }
 
-/** Status and body of an answer. Throws `Refused`. */
+/** Status and body of an answer. Throws `Refused`; its status is 0 when there was no answer. */
 export async function ask(path, { method = "GET", query, body, headers } = {}) {
   let answer;
   try {
     answer = await fetch(address(path, query), { method, body, headers, credentials: "same-origin" });
   } catch {
-    throw new Refused(0, { error: "The server cannot be reached. Is it still running?" });
+    throw new Refused(0, { error: "The server has not answered. Is it still running?" });
   }
-  const content = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Refused(answer.status, content);
+  const content = await answer.json().catch(() => null);
+  if (!answer.ok || content === null) throw new Refused(answer.status, content);
   return { status: answer.status, content };
 }
 
 /** The body of a question's answer. */
 export const get = async (path, query) => (await ask(path, { query })).content;
 
+/** The answer of a question that is asked again and again: a connection that is lost for a while ends nothing. */
+async function patiently(path) {
+  for (let misses = 1; ; misses += 1) {
+    try {
+      return await ask(path);
+    } catch (error) {
+      if (!passing(error) || misses >= MOST_MISSES) throw error;
+      await pause();
+    }
+  }
+}
+
+const pause = () => new Promise((go) => setTimeout(go, AGAIN_MS));
+
 /** The final answer of something that may take longer than one request; `tell` is called while it goes on. */
 export async function finish(path, options, tell) {
   let { status, content } = await ask(path, options);
   while (status === 202) {
     tell(content.result);
-    await new Promise((go) => setTimeout(go, AGAIN_MS));
-    ({ status, content } = await ask(content.links.status));
+    await pause();
+    ({ status, content } = await patiently(content.links.status));
   }
   return content;
 }
 
-/** State of one of Airflow's runs and, when it is over, what its task said. */
-export async function runOf(dagId, runId, task) {
-  const path = `../api/v2/dags/${dagId}/dagRuns/${encodeURIComponent(runId)}`;
-  const { state } = await get(path);
-  if (state !== "success" && state !== "failed") return { state, said: null };
-  const said = await get(`${path}/taskInstances/${task}/xcomEntries/return_value`).catch(() => ({}));
-  return { state, said: said.value ?? null };
-}
-
-/** Waits for the end of a run; `tell` hears its state. What its task said, or an error. */
+/** Waits for the end of one of Airflow's runs; `tell` hears its state. What its task said, or an error. */
 export async function endOf(dagId, runId, task, tell) {
+  const path = `../api/v2/dags/${dagId}/dagRuns/${encodeURIComponent(runId)}`;
   for (;;) {
-    const { state, said } = await runOf(dagId, runId, task);
-    if (state === "success") return said;
-    if (state === "failed") throw new Error(said?.error || "The run failed; its log in Airflow says why.");
+    const { state } = (await patiently(path)).content;
+    if (state === "success" || state === "failed") {
+      const said = (await get(`${path}/taskInstances/${task}/xcomEntries/return_value`).catch(() => null))?.value ?? null;
+      if (state === "success") return said;
+      throw new Error(said?.error || "The run failed; its log in Airflow says why.");
+    }
     tell(state);
-    await new Promise((go) => setTimeout(go, AGAIN_MS));
+    await pause();
   }
 }

@@ -1,8 +1,8 @@
 // Dialogs that change a table: what would change is shown first, and done only when the table's name was typed.
 
-import { runLink } from "./airflow.js";
+import { refusal, runLink } from "./airflow.js";
 import { finish } from "./api.js";
-import { el, fill, notice, working } from "./elements.js";
+import { el, fill, notice, progress, turnTaking } from "./elements.js";
 import { number } from "./values.js";
 
 /** Ask for a table and a point in time, show the difference, restore. */
@@ -35,50 +35,87 @@ export function undoDialog(loadId, done) {
   changeDialog({ title: "Undo a load", form, order, act: "Undo", done });
 }
 
-function changeDialog({ title, form, order, act, done }) {
-  const shown = el("div");
-  const look = el("button", { type: "button", class: "main", click: () => difference() }, "Show the difference");
-  const close = el("button", { type: "button", click: () => dialog.close() }, "Close");
-  const dialog = el("dialog", { "aria-labelledby": "change_title", close: () => dialog.remove() },
-    el("h2", { id: "change_title" }, title), form, el("div", { class: "buttons" }, look, close), shown);
-  form.addEventListener("change", () => fill(shown));
-  document.body.append(dialog);
-  dialog.showModal();
+function changeDialog(wishes) {
+  new ChangeDialog(wishes).open();
+}
 
-  const send = ({ path, query }, dryRun) => finish(path, { method: "POST", query: { ...query, dry_run: dryRun, wait: 20 } }, (text) => fill(shown, working(text)));
-  const busy = (on) => { for (const one of [look, ...form.querySelectorAll("input, select")]) one.disabled = on; };
-
-  async function attempt(work) {
-    busy(true);
-    try { await work(); } catch (error) { fill(shown, notice("bad", error.message)); } finally { busy(false); }
+/** One change from the look at it to its end. Its outcome is told in the page when the dialog was closed meanwhile. */
+class ChangeDialog {
+  constructor({ title, form, order, act, done }) {
+    Object.assign(this, { form, order, act, done, turns: turnTaking() });
+    this.shown = el("div", { "aria-live": "polite" });
+    this.look = el("button", { type: "button", class: "main", click: () => this.difference() }, "Show the difference");
+    this.dialog = el("dialog", { "aria-labelledby": "change_title", close: () => this.dialog.remove() },
+      el("h2", { id: "change_title" }, title), form,
+      el("div", { class: "buttons" }, this.look, el("button", { type: "button", click: () => this.dialog.close() }, "Close")), this.shown);
+    form.addEventListener("change", () => { this.turns(); fill(this.shown); });
   }
 
-  const difference = () => attempt(async () => {
-    const wanted = order();
-    if (wanted.missing) return fill(shown, notice("warn", wanted.missing));
-    fill(shown, working("Looking for the difference ..."));
-    const found = await send(wanted, true);
-    fill(shown, told(found, "would be"), next(wanted, found));
-  });
+  open() {
+    document.body.append(this.dialog);
+    this.dialog.showModal();
+  }
 
-  function next(wanted, found) {
+  get place() {
+    return this.dialog.isConnected ? this.shown : outcomes();
+  }
+
+  send({ path, query }, dryRun, tell) {
+    return finish(path, { method: "POST", query: { ...query, dry_run: dryRun, wait: 20 } }, tell);
+  }
+
+  busy(on) {
+    for (const one of [this.look, ...this.form.querySelectorAll("input, select")]) one.disabled = on;
+  }
+
+  async difference() {
+    const wanted = this.order();
+    if (wanted.missing) return fill(this.shown, notice("warn", wanted.missing));
+    const mine = this.turns();
+    progress(this.shown, "Looking for the difference ...");
+    this.busy(true);
+    try {
+      const found = await this.send(wanted, true, (text) => mine() && progress(this.shown, text));
+      if (mine()) fill(this.shown, told(found, "would be"), this.next(wanted, found));
+    } catch (error) {
+      if (mine()) fill(this.shown, refusal(error));
+    } finally {
+      this.busy(false);
+    }
+  }
+
+  next(wanted, found) {
     if (found.refused) return notice("bad", "It would be refused as it is. Choose above what becomes of those rows, and look again.");
     if (found.added + found.changed + found.removed === 0 && wanted.path === "restore") return notice("good", "There is nothing to change.");
-    return confirmation(wanted, found.table);
+    const seen = { ...wanted, query: { ...wanted.query, seen: wanted.path === "restore" ? found.changed_seq : null } };
+    const go = el("button", { type: "button", class: "danger", disabled: true, click: () => this.change(seen) }, this.act);
+    const typed = el("input", { name: "confirmation", autocomplete: "off", input: () => { go.disabled = typed.value !== found.table; } });
+    return el("div", {}, el("label", {}, `Type the table's name, ${found.table}, to do it`, typed), el("div", { class: "buttons" }, go));
   }
 
-  function confirmation(wanted, table) {
-    const go = el("button", { type: "button", class: "danger", disabled: true, click: () => change(wanted) }, act);
-    const typed = el("input", { name: "confirmation", autocomplete: "off", input: () => { go.disabled = typed.value !== table; } });
-    return el("div", {}, el("label", {}, `Type the table's name, ${table}, to do it`, typed), el("div", { class: "buttons" }, go));
+  async change(wanted) {
+    progress(this.shown, `${this.act} ...`);
+    this.busy(true);
+    try {
+      const found = await this.send(wanted, false, (text) => progress(this.place, text));
+      fill(this.place, notice("good", el("p", {}, `${found.result} `, run(found))), told(found, "were"));
+    } catch (error) {
+      const unknown = error.status === 0 && notice("warn", "It may be under way all the same: the Dag's runs in Airflow tell.");
+      fill(this.place, refusal(error), unknown);
+    } finally {
+      this.busy(false);
+    }
+    await this.done();
   }
+}
 
-  const change = (wanted) => attempt(async () => {
-    fill(shown, working(`${act} ...`));
-    const found = await send(wanted, false);
-    fill(shown, notice("good", el("p", {}, `${found.result} `, run(found))), told(found, "were"));
-    await done();
-  });
+/** Where the page tells what became of a dialog that was closed. */
+function outcomes() {
+  const known = document.getElementById("outcomes");
+  if (known) return known;
+  const made = el("div", { id: "outcomes" });
+  document.querySelector("main h1").after(made);
+  return made;
 }
 
 function told(found, verb) {

@@ -1,16 +1,15 @@
 // The charts, drawn with Apache ECharts on canvas: names from files are drawn as text, never read as markup.
 
+import { fill, notice } from "./elements.js";
 import { mean, number, UNKNOWN } from "./values.js";
 
-// Fetched while the page asks for its numbers: it is large, and nothing but a chart waits for it.
-const library = import("./vendor/echarts-6.1.0.esm.min.js");
-
 const QUARTERS = ["q1", "q2", "q3", "q4"];
-const MOST_BARS = 30;
+export const MOST_BARS = 30;
 // White text is readable on each of them.
 const TILES = ["#36587f", "#7d531c", "#2f6b4a", "#74457f", "#8b3f47", "#24636c", "#655919", "#584d98"];
 const LEAST_LABELLED = 0.004;
-const drawn = new Set();
+const drawn = new Map();
+let library;
 
 const named = (name) => name ?? UNKNOWN;
 const style = getComputedStyle(document.documentElement);
@@ -31,7 +30,7 @@ const axis = (more) => ({
 const legend = () => ({ top: 0, textStyle: { color: color("text") }, inactiveColor: color("quiet") });
 const line = (at, label) => ({
   symbol: "none", silent: true, lineStyle: { color: color("mean"), type: "dashed", width: 2 },
-  label: { formatter: () => label, color: color("mean"), position: "insideEndTop", fontWeight: 600 }, data: [at],
+  label: { show: Boolean(label), formatter: () => label, color: color("mean"), position: "end", fontWeight: 600 }, data: [at],
 });
 
 /** Departments, and in each its jobs, sized by hires. */
@@ -75,7 +74,7 @@ export function topJobs(records) {
     grid: { left: 8, right: 24, top: 32, bottom: 8, containLabel: true },
     xAxis: axis({ type: "value", minInterval: 1 }),
     yAxis: axis({ type: "category", data: lines.map(({ job }) => named(job)), axisLabel: { color: color("text"), width: 200, overflow: "truncate" } }),
-    series: QUARTERS.map((quarter) => ({ name: quarter.toUpperCase(), type: "bar", stack: "hires", data: lines.map((one) => one[quarter]) })),
+    series: QUARTERS.map((quarter) => ({ name: quarter.toUpperCase(), type: "bar", stack: "hires", itemStyle: { borderColor: color("subtle"), borderWidth: 1 }, data: lines.map((one) => one[quarter]) })),
   };
 }
 
@@ -96,7 +95,7 @@ export function byQuarter(records, means) {
     yAxis: QUARTERS.map((_, place) => axis({ type: "value", gridIndex: place, minInterval: 1 })),
     series: QUARTERS.map((quarter, place) => ({
       name: quarter.toUpperCase(), type: "bar", xAxisIndex: place, yAxisIndex: place, itemStyle: { color: color("bars") }, data: shown.map((one) => one[quarter]),
-      markLine: means[place] == null ? undefined : { ...line({ yAxis: means[place] }, ""), label: { show: false } },
+      markLine: means[place] == null ? undefined : line({ yAxis: means[place] }, ""),
     })),
   };
 }
@@ -112,7 +111,7 @@ export function aboveMean(records, yearMean) {
     yAxis: axis({ type: "category", data: lines.map(({ department }) => named(department)), axisLabel: { color: color("text"), width: 200, overflow: "truncate" } }),
     series: [{
       name: "Hires", type: "bar", data: lines.map(({ hired }) => hired), itemStyle: { color: color("bars") },
-      markLine: yearMean == null ? undefined : { ...line({ xAxis: yearMean }, `mean ${mean(yearMean)}`), label: { formatter: () => `mean ${mean(yearMean)}`, color: color("mean"), position: "end" } },
+      markLine: yearMean == null ? undefined : line({ xAxis: yearMean }, `mean ${mean(yearMean)}`),
     }],
   };
 }
@@ -136,19 +135,39 @@ export function rejectedShare(days) {
 
 /** The departments that hired most, in their own order, when there are too many for bars. */
 function mostHires(records) {
-  if (records.length <= MOST_BARS) return records;
-  const least = [...records].sort((one, other) => other.hires - one.hires)[MOST_BARS - 1].hires;
-  return records.filter(({ hires }) => hires >= least).slice(0, MOST_BARS);
+  const most = new Set([...records].sort((one, other) => other.hires - one.hires).slice(0, MOST_BARS));
+  return records.filter((record) => most.has(record));
 }
 
-/** Draw `option()` into a place, and again whenever the theme or the width changes. The library comes when it is needed. */
+/** Fetch the library, which is large, while the page asks for its numbers. */
+export function prepare() {
+  library ??= import("./vendor/echarts-6.1.0.esm.min.js");
+  return library;
+}
+
+/** Draw `option()` into a place that is shown, and again whenever the theme or the width changes. */
 export async function draw(place, option) {
-  const echarts = await library;
-  if (!place.isConnected) return;
-  const chart = echarts.getInstanceByDom(place) || echarts.init(place);
-  chart.setOption(option(), true);
-  drawn.add({ place, chart, option });
+  try {
+    const echarts = await prepare();
+    if (!place.isConnected) return;
+    const chart = echarts.getInstanceByDom(place) || echarts.init(place);
+    chart.resize();
+    chart.setOption(option(), true);
+    drawn.set(place, { chart, option });
+  } catch {
+    fill(place, notice("warn", "The chart cannot be drawn now. The table has its numbers."));
+  }
+  forget();
 }
 
-addEventListener("theme", () => drawn.forEach(({ place, chart, option }) => place.isConnected && chart.setOption(option(), true)));
-addEventListener("resize", () => drawn.forEach(({ place, chart }) => place.isConnected && chart.resize()));
+/** Charts of a page that was filled anew are over. */
+function forget() {
+  for (const [place, { chart }] of drawn) {
+    if (place.isConnected) continue;
+    chart.dispose();
+    drawn.delete(place);
+  }
+}
+
+addEventListener("theme", () => drawn.forEach(({ chart, option }) => chart.setOption(option(), true)));
+addEventListener("resize", () => drawn.forEach(({ chart }) => chart.resize()));

@@ -25,9 +25,18 @@ export function table(caption, columns, rows, { tall = false, hideCaption = fals
     el("table", {}, el("caption", { class: hideCaption && "spoken" }, caption), el("thead", {}, head), el("tbody", {}, rows.map(line))));
 }
 
-/** A notice that is read out when it appears; `kind` is good, warn, bad or empty. */
+/** Whether a question is still the newest of its kind when its answer has come: `const mine = turns(); ... mine()`. */
+export function turnTaking() {
+  let newest = 0;
+  return () => {
+    const own = (newest += 1);
+    return () => own === newest;
+  };
+}
+
+/** A notice that is read out when it appears; `kind` is good, warn, bad or "". */
 export function notice(kind, ...children) {
-  return el("div", { class: `notice ${kind}`, role: kind === "bad" ? "alert" : "status" }, children.flat().map((child) => child instanceof Node ? child : el("p", {}, child)));
+  return el("div", { class: `notice ${kind}`, role: kind === "bad" ? "alert" : "status" }, children.flat().filter(Boolean).map((child) => child instanceof Node ? child : el("p", {}, child)));
 }
 
 /** What is shown in place of a list that is empty: what to do next. */
@@ -38,8 +47,16 @@ export function empty(...children) {
 /** What is shown while something is waited for. */
 export const working = (text, ...more) => el("div", { class: "notice", role: "status" }, el("p", {}, text, ...more), el("progress", { "aria-label": text }));
 
+/** Say how something goes on that takes a while; the same words are not said twice. */
+export function progress(place, text, ...more) {
+  if (place.dataset.said === text) return;
+  fill(place, working(text, ...more));
+  place.dataset.said = text;
+}
+
 /** Fill a place anew. */
 export function fill(place, ...children) {
+  delete place.dataset.said;
   place.replaceChildren(...children.flat().filter((child) => child != null && child !== false));
 }
 

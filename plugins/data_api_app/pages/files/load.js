@@ -4,7 +4,7 @@ import { runLink } from "./airflow.js";
 import { address, get } from "./api.js";
 import { undoDialog } from "./change.js";
 import { el, fill, notice, ready } from "./elements.js";
-import { verdict } from "./reasons.js";
+import { verdict, warning } from "./reasons.js";
 import { rejectedRows } from "./rejected.js";
 import { count, moment, number, share, size } from "./values.js";
 
@@ -14,17 +14,21 @@ const loadLink = (id, text = id) => el("a", { href: address("pages/loads", { loa
 export async function showLoad(page, id) {
   const place = el("div");
   page.append(el("p", {}, el("a", { href: address("pages/loads") }, "All loads")), place);
-  const again = async (told = null) => {
+  const again = async (told = []) => {
     let load;
+    if (!/^[0-9]{1,19}$/.test(id)) {
+      fill(place, notice("bad", "This is no load's id: it is a number. The list of loads has them."));
+      return ready();
+    }
     try {
       load = await get(`loads/${encodeURIComponent(id)}`);
     } catch (error) {
       fill(place, notice("bad", error.message));
       return ready();
     }
-    const repaired = load.rows_rejected ? (await get("loads", { repairs: id, limit: 100 }).catch(() => ({ loads: [] }))).loads : [];
+    const repaired = load.rows_rejected > 0 ? (await get("loads", { repairs: id, limit: 100 }).catch(() => ({ loads: [] }))).loads : [];
     const rejects = el("section", { class: "panel", id: "rejected", "aria-labelledby": "rejected_title" });
-    fill(place, told, facts(load, repaired, again), load.rows_rejected > 0 && rejects);
+    fill(place, ...told, facts(load, repaired, again), load.rows_rejected > 0 && rejects);
     if (load.rows_rejected > 0) await rejectedRows(rejects, load, again);
     ready();
     if (location.hash === "#rejected") rejects.scrollIntoView();
@@ -35,7 +39,7 @@ export async function showLoad(page, id) {
 function facts(load, repaired, again) {
   const [kind, word] = verdict(load.verdict);
   const counts = [["inserted", load.rows_inserted], ["updated", load.rows_updated], ["unchanged", load.rows_unchanged], ["rejected", load.rows_rejected]];
-  const warnings = Object.entries(load.warnings).map(([column, rows]) => `${column}: ${count(rows, "row")}`);
+  const warnings = Object.entries(load.warnings).map(([name, rows]) => warning(name, count(rows, "row")));
   const known = [
     ["Verdict", el("span", {}, el("span", { class: `tag ${kind}` }, word), load.undone_by && [" ", el("span", { class: "tag warn" }, `undone by ${load.undone_by}`)])],
     ["Why", load.message],

@@ -2,8 +2,8 @@
 
 import { runLink } from "./airflow.js";
 import { address, get } from "./api.js";
-import { draw, rejectedShare } from "./charts.js";
-import { el, empty, fill, notice, ready, table, working } from "./elements.js";
+import { draw, prepare, rejectedShare } from "./charts.js";
+import { el, empty, fill, notice, ready, table, turnTaking, working } from "./elements.js";
 import { showLoad } from "./load.js";
 import { verdict } from "./reasons.js";
 import { uploadBox } from "./upload.js";
@@ -17,19 +17,25 @@ const page = document.getElementById("page");
 const asked = new URLSearchParams(location.search);
 
 const choice = (name, values) => el("select", { name }, el("option", { value: "" }, "all"), values.map((value) => el("option", { value, selected: asked.get(name) === value }, value)));
-const day = (name) => el("input", { type: "date", name, value: asked.get(name) });
+const day = (name) => el("input", { type: "date", name, value: asked.get(name), min: "1970-01-01", max: "9998-12-31" });
 
 /** The filters, as the ledger is asked: days are whole days, UTC. */
 function wanted(form) {
   const { table: name, verdict: of, from, to } = Object.fromEntries(new FormData(form));
-  const after = to && new Date(Date.parse(`${to}T00:00:00Z`) + DAY_MS).toISOString();
-  return { table: name, verdict: of, since: from && `${from}T00:00:00Z`, until: after };
+  const begins = (text, days = 0) => {
+    const moment = new Date(Date.parse(`${text}T00:00:00Z`) + days * DAY_MS);
+    return Number.isNaN(moment.getTime()) ? null : moment.toISOString();
+  };
+  return { table: name, verdict: of, since: begins(from), until: begins(to, 1) };
 }
 
-/** Keep the filters in the address, so that it can be kept and sent. */
+/** Keep the filters in the address, the one that a person sees too, so that it can be kept and sent. */
 function remember(form) {
   const kept = [...new FormData(form)].filter(([, value]) => value);
   history.replaceState(null, "", kept.length ? `?${new URLSearchParams(kept)}` : location.pathname);
+  const outer = window.parent;
+  const [frame] = outer === window ? [] : outer.location.href.match(/^[^?#]*\/plugin\/[^/?#]+/) ?? [];
+  if (frame) outer.history.replaceState(outer.history.state, "", `${frame}${location.pathname}${location.search}`);
 }
 
 const COLUMNS = [
@@ -47,6 +53,14 @@ const COLUMNS = [
   { title: "Run", cell: ({ dag_id, run_id }) => (dag_id && run_id ? runLink(dag_id, run_id, dag_id) : ""), kind: "short" },
 ];
 
+const DAYS = [
+  { title: "Day (UTC)", cell: ({ day: on }) => on, kind: "short" },
+  { title: "Loads", cell: ({ loads }) => number(loads), kind: "number" },
+  { title: "Rows read", cell: ({ rows_read }) => number(rows_read), kind: "number" },
+  { title: "Rejected", cell: ({ rows_rejected }) => number(rows_rejected), kind: "number" },
+  { title: "Share", cell: ({ rows_read, rows_rejected }) => share(rows_rejected, rows_read), kind: "number" },
+];
+
 function tags({ verdict: code, undone_by }) {
   const [kind, word] = verdict(code);
   return el("span", {}, el("span", { class: `tag ${kind}` }, word), undone_by && [" ", el("span", { class: "tag warn" }, "undone")]);
@@ -58,8 +72,10 @@ function rejected({ rows_rejected, load_id, file }) {
 }
 
 function showLedger() {
-  const chart = el("div", { class: "chart low", role: "img", "aria-label": "Chart: share of rejected rows by day. The list of loads has the numbers." });
-  const trend = el("section", { class: "panel" }, el("h2", {}, "Rejected share by day"), chart);
+  prepare();
+  const chart = el("div", { class: "chart low", role: "img", "aria-label": "Chart: share of rejected rows by day. The numbers are below it." });
+  const numbers = el("div");
+  const trend = el("section", { class: "panel" }, el("h2", {}, "Rejected share by day"), chart, el("details", {}, el("summary", {}, "Numbers"), numbers));
   const list = el("div", { id: "ledger" }, working("Reading the ledger ..."));
   const form = el("form", { class: "bar", role: "search", "aria-label": "Filters", submit: (event) => event.preventDefault(), change: () => anew() },
     el("label", {}, "Table", choice("table", page.dataset.tables.split(" "))),
@@ -67,14 +83,18 @@ function showLedger() {
     el("label", {}, "From day (UTC)", day("from")),
     el("label", {}, "To day (UTC)", day("to")),
     el("button", { type: "button", click: () => { form.querySelectorAll("select, input").forEach((one) => { one.value = ""; }); anew(); } }, "Show all"));
+  const [askLoads, askDays] = [turnTaking(), turnTaking()];
   const anew = () => { remember(form); return Promise.all([days(), loads()]); };
 
   async function loads(after = null) {
+    const mine = askLoads();
     page.setAttribute("aria-busy", "true");
     try {
       const found = await get("loads", { ...wanted(form), limit: PAGE, after });
+      if (!mine()) return;
       fill(list, found.loads.length ? ledger(found, after) : nothing());
     } catch (error) {
+      if (!mine()) return;
       fill(list, notice("bad", error.message));
     }
     ready();
@@ -94,10 +114,14 @@ function showLedger() {
     : empty("Nothing was loaded yet.", "Upload a file above, or put one into the folder landing/ of the data bucket: it is loaded within seconds."));
 
   async function days() {
+    const mine = askDays();
     let found;
     try { ({ days: found } = await get("loads/days", wanted(form))); } catch { found = []; }
-    trend.classList.toggle("hidden", !found.some(({ rows_read }) => rows_read));
-    if (found.length) await draw(chart, () => rejectedShare(found));
+    if (!mine()) return;
+    const any = found.some(({ rows_read }) => rows_read);
+    trend.classList.toggle("hidden", !any);
+    fill(numbers, any && table("Rejected rows by day", DAYS, found, { tall: true }));
+    if (any) await draw(chart, () => rejectedShare(found));
     performance.mark("drawn");
   }
 
@@ -108,4 +132,4 @@ function showLedger() {
   return anew();
 }
 
-await (asked.has("load") ? showLoad(page, asked.get("load")) : showLedger());
+await (asked.get("load") ? showLoad(page, asked.get("load")) : showLedger());

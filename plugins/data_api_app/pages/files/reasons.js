@@ -21,6 +21,9 @@ const VERDICTS = {
   dry_run: ["", "dry run"],
 };
 
+/** What a load's warning counts: rows with `column` that refers to nothing (yet), or that gave way to newer files. */
+export const warning = (name, rows) => (name === "superseded" ? `${rows} gave way to newer files` : `${rows} with a ${name} that refers to nothing (yet)`);
+
 /** A reason in words. */
 export const why = (code) => REASONS[code] || code;
 

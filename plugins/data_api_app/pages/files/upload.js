@@ -1,15 +1,17 @@
 // Loads a small file: it is judged first, with nothing written, and loaded when a person has seen the verdict.
 
-import { address, finish, Refused } from "./api.js";
-import { runLink } from "./airflow.js";
-import { el, fill, notice, table, working } from "./elements.js";
-import { why } from "./reasons.js";
-import { count, number } from "./values.js";
+import { refusal } from "./airflow.js";
+import { address, finish } from "./api.js";
+import { el, fill, notice, progress, table, turnTaking } from "./elements.js";
+import { warning, why } from "./reasons.js";
+import { count, number, size } from "./values.js";
 
 const RAW = "_raw";
+const MOST_BYTES = 2 * 1024 * 1024;
+const places = new WeakMap();
 
 /** The box that takes a file by drag and drop or by its button; `done` is called when something was loaded, with
- *  a notice of it. */
+ *  what is to be told of it. */
 export function uploadBox(done) {
   const outcome = el("div");
   const take = (files) => {
@@ -19,69 +21,94 @@ export function uploadBox(done) {
   const input = el("input", { type: "file", id: "file", accept: ".csv,text/csv", change: () => { take([...input.files]); input.value = ""; } });
   const box = el("div", {
     class: "drop",
-    dragover: (event) => { event.preventDefault(); box.classList.add("over"); },
+    dragover: () => box.classList.add("over"),
     dragleave: () => box.classList.remove("over"),
-    drop: (event) => { event.preventDefault(); box.classList.remove("over"); take([...event.dataTransfer.files]); },
+    drop: (event) => { box.classList.remove("over"); take([...event.dataTransfer.files]); },
   },
   el("label", { for: "file" }, "Drop a CSV file here, or choose one. It is checked first; nothing is written until you say so."),
   input,
   el("p", { class: "quiet" }, "1 to 1,000 rows; the name tells the table, as in jobs.csv or jobs_2024.csv. Larger files go into the folder landing/ of the data bucket."));
+  // A file that is dropped beside the box would be opened in place of the page.
+  for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.preventDefault());
   return el("div", {}, box, outcome);
 }
 
-/** Judge a file and show the verdict in `place`, with a button that loads it. */
+/** Nothing that is under way in `place` is shown there any more. */
+export function leave(place) {
+  turn(place);
+  fill(place);
+}
+
+function turn(place) {
+  if (!places.has(place)) places.set(place, turnTaking());
+  return places.get(place)();
+}
+
+/** Judge a file and show the verdict in `place`, with a button that loads what was judged. */
 export async function checkAndLoad(place, file, { repairs = null, done }) {
-  fill(place, working(`Checking ${file.name} ...`));
+  const mine = turn(place);
+  if (file.size > MOST_BYTES) return fill(place, notice("bad", `${file.name} has ${size(file.size)}; at most ${size(MOST_BYTES)} can be uploaded. Put it into the folder landing/ of the data bucket.`));
+  progress(place, `Checking ${file.name} ...`);
+  let order, answer;
+  try {
+    order = { file: await copy(file), repairs, key: key() };
+    answer = await send(order, true, (text) => mine() && progress(place, text));
+  } catch (error) {
+    return mine() && fill(place, refusal(error), ...judged(error.body ?? {}));
+  }
+  if (!mine()) return;
+  const useful = answer.verdict === "loaded";
+  const verdict = notice(answer.nrows_failed || !useful ? "warn" : "good", el("p", {}, el("strong", {}, `Checked ${answer.file}, nothing was written. `), answer.result));
+  verdict.tabIndex = -1;
+  fill(place, verdict, ...judged(answer), el("div", { class: "buttons" },
+    useful && el("button", { type: "button", class: "main", click: () => loadIt(place, order, done) }, `Load ${count(answer.nrows_inserted, "good row")}`),
+    el("button", { type: "button", click: () => leave(place) }, "Cancel")));
+  verdict.focus();
+}
+
+/** The bytes as they are now: a file may be changed on its disk between the verdict and the load. */
+async function copy(file) {
+  try {
+    return new File([await file.arrayBuffer()], file.name, { type: "text/csv" });
+  } catch {
+    throw new Error(`${file.name} cannot be read. Is it a file, and still there?`);
+  }
+}
+
+async function loadIt(place, order, done) {
+  const mine = turn(place);
+  progress(place, `Loading ${order.file.name} ...`);
   let answer;
   try {
-    answer = await send(file, { dry_run: true, repairs }, place);
+    answer = await send(order, false, (text) => mine() && progress(place, text));
   } catch (error) {
-    return fill(place, refusal(error));
+    const again = error.status === 0 && el("div", { class: "buttons" }, el("button", { type: "button", click: () => loadIt(place, order, done) }, "Send it again; it is loaded once"));
+    return mine() && fill(place, refusal(error), again, ...judged(error.body ?? {}));
   }
-  const useful = answer.verdict === "loaded";
-  const load = el("button", { type: "button", class: "main", click: () => loadIt(place, file, { repairs, done }) }, `Load ${count(answer.nrows_inserted, "good row")}`);
-  const cancel = el("button", { type: "button", click: () => fill(place) }, "Cancel");
-  fill(place, notice(answer.nrows_failed || !useful ? "warn" : "good", el("p", {}, el("strong", {}, `Checked ${answer.file}, nothing was written. `), answer.result)),
-    ...judged(answer), el("div", { class: "buttons" }, useful && load, cancel));
-  (useful ? load : cancel).focus();
+  const told = () => [notice(answer.nrows_failed ? "warn" : "good", el("p", {}, el("strong", {}, `${answer.file}: `), `${answer.result}. `,
+    el("a", { href: address("pages/loads", { load: answer.load_id }) }, "See the load"), ".")), ...judged(answer)];
+  if (mine()) fill(place, ...told());
+  await done(told());
 }
 
-async function loadIt(place, file, { repairs, done }) {
-  fill(place, working(`Loading ${file.name} ...`));
-  try {
-    const answer = await send(file, { repairs }, place, { "Idempotency-Key": key() });
-    const told = () => notice(answer.nrows_failed ? "warn" : "good",
-      el("p", {}, el("strong", {}, `${answer.file}: `), `${answer.result}. `, el("a", { href: address("pages/loads", { load: answer.load_id }) }, "See the load"), "."));
-    fill(place, told(), ...judged(answer));
-    await done(told());
-  } catch (error) {
-    fill(place, refusal(error));
-  }
-}
-
-function send(file, query, place, headers) {
+/** By its key the same order is done once, however often it is sent. */
+function send({ file, repairs, key: own }, dryRun, tell) {
   const body = new FormData();
   body.append("file", file, file.name);
-  return finish("upload", { method: "POST", query: { ...query, wait: 20 }, body, headers }, (text) => fill(place, working(text)));
+  const headers = dryRun ? {} : { "Idempotency-Key": own };
+  return finish("upload", { method: "POST", query: { dry_run: dryRun || null, repairs, wait: 20 }, body, headers }, tell);
 }
 
-/** A key by which the same order is done once, however often it is sent. */
 const key = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-
-function refusal(error) {
-  const body = error instanceof Refused ? error.body ?? {} : {};
-  const run = body.links?.run?.match(/\/dags\/([^/]+)\/runs\/([^/]+)$/);
-  return el("div", {}, notice("bad", el("p", {}, error.message), run && el("p", {}, runLink(run[1], decodeURIComponent(run[2]), "The run"), " has a log.")), ...judged(body));
-}
 
 /** Counts, warnings and the rejected rows of an answer. */
 function judged(answer) {
   if (!answer.counts) return [];
   const { inserted, updated, unchanged, rejected } = answer.counts;
-  const warnings = Object.entries(answer.warnings).map(([column, rows]) => `${count(rows, "row")} with ${column} that refers to nothing (yet)`);
+  const warnings = Object.entries(answer.warnings).map(([name, rows]) => warning(name, count(rows, "row")));
   return [
     el("p", {}, `${count(answer.rows, "row")}: ${number(inserted)} new, ${number(updated)} updated, ${number(unchanged)} unchanged, ${number(rejected)} rejected.`),
-    warnings.length > 0 && notice("warn", `Loaded with a warning: ${warnings.join(", ")}.`),
+    warnings.length > 0 && notice("warn", `Warning: ${warnings.join(", ")}.`),
     answer.rows_failed.length > 0 && failedRows(answer),
   ];
 }
