@@ -19,10 +19,9 @@ from datamart.moments import moment_of
 from datamart.objects import rejected_key
 from datamart.rejected_page import MOST_LISTED as MOST_REJECTED
 from datamart.rejected_page import rejected_page
-from datamart.rejects import kept_reject, names_in, rejects_csv
+from datamart.rejects import names_in
 from datamart.tables import table_named
 from datamart.upload_answer import own_names
-from datamart.warehouse.base import Warehouse
 
 router = APIRouter(tags=["loads"])
 
@@ -33,7 +32,6 @@ Since = Annotated[str | None, Query(max_length=40, description="Only loads that 
 Until = Annotated[str | None, Query(max_length=40, description="Only loads that ended before this moment, UTC.")]
 _MOST_DAYS = 1000
 _PIECE = 256 * 1024
-_MOST_REMADE = 100_000
 
 
 @router.get("/loads", summary="The ledger of loads, newest first", responses=openapi.LOADS)
@@ -101,10 +99,8 @@ async def rejected(request: Request, load_id: LoadId) -> Response:
     body = await sources.thread(lambda: sources.store().opened(key))
     if body is not None:
         return StreamingResponse(_pieces(sources, body), media_type="text/csv", headers=headers)
-    if load["rows_rejected"] > _MOST_REMADE:
-        raise Refused(410, f"The rejected rows of load {load_id} were removed from S3; they are in ops.rejected_rows.")
-    remade = await sources.ask_costly(lambda opened: _from_warehouse(opened, load))
-    return Response(remade, media_type="text/csv", headers=headers)
+    # They could be written anew, but not in the order of columns that the file had.
+    raise Refused(410, f"The rejected rows of load {load_id} were removed from S3; they are in ops.rejected_rows.")
 
 
 @router.get("/loads/{load_id}/rejected", summary="Its rejected rows, a page of them", responses=openapi.REJECTED_PAGE)
@@ -154,10 +150,3 @@ async def _load(request: Request, load_id: str) -> dict[str, Any]:
     if found is None:
         raise Refused(404, f"There is no load {load_id}. See loads for those there are.")
     return found
-
-
-def _from_warehouse(opened: Warehouse, load: dict[str, Any]) -> bytes:
-    """The file anew, in the table's own order of columns: somebody has removed it from S3."""
-    rejects = (kept_reject(*row) for row in opened.rejects_of(int(load["load_id"])))
-    with rejects_csv(rejects, int(load["load_id"]), table_named(load["table"]).names) as file:
-        return file.read()

@@ -434,6 +434,7 @@ CHART: Responses = _GUARDED | {
     200: {"description": "The records.", "content": {"text/csv": {"schema": {"type": "string"}}}}
 }
 BACKUP: Responses = _GUARDED | {200: _json(BackupStarted, "It was started.")}
+DRILL: Responses = BACKUP | {409: _error("The backup is damaged.", "The manifest of backup x is not what was written.")}
 RESTORE_STATUS: Responses = _GUARDED | {
     200: _json(Restored, "The table is as it was then; of a dry run, what would change."),
     202: _json(Restoring, "It takes longer; ask again at the address in `Location`."),

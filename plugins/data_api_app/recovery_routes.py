@@ -17,6 +17,7 @@ from data_api_app import openapi, rights
 from data_api_app.change_runs import RESTORES, UNDOS, ChangeRun, answer_of, known_run, start, started, wait_for
 from data_api_app.refusals import Refused, parameter
 from data_api_app.rights import BACKUP_DAG, DRILL_DAG, RESTORE_DAG, UNDO_DAG
+from datamart.errors import BackupDamaged
 from datamart.ledger import Ledger
 from datamart.loads import LARGEST_ID
 from datamart.moments import moment_of
@@ -55,12 +56,14 @@ async def backup(
     return started(request, BACKUP_DAG, run_id, f"Backup process for {', '.join(names)} started.", began)
 
 
-@router.post("/drill", summary="Prove that a backup can be restored", responses=openapi.BACKUP)
+@router.post("/drill", summary="Prove that a backup can be restored", responses=openapi.DRILL)
 async def drill(request: Request, backup_id: BackupId = None) -> JSONResponse:
     """Start a drill: the backup is restored into a scratch schema and compared. `GET /backups` shows when it was
     proven; a drill that fails alerts, and the log of its run says why."""
     began = time.monotonic()
     caller = await rights.trigger(request, DRILL_DAG)
+    if backup_id is not None:
+        await _require_backup(request, backup_id)
     run_id = await start(request, caller, DRILL_DAG, {"backup_id": backup_id or "latest"})
     return started(request, DRILL_DAG, run_id, f"Drill with backup {backup_id or 'latest'} started.", began)
 
@@ -155,6 +158,20 @@ async def backups(
     known = await sources.ask(proven)
     found = await sources.thread(lambda: backup_list(Catalogue(sources.backups()), known, limit, after))
     return JSONResponse(found, headers={"Cache-Control": "no-store"})
+
+
+async def _require_backup(request: Request, backup_id: str) -> None:
+    """There is such a backup.
+
+    Raises:
+        Refused: 400, or 409 when its manifest is damaged.
+    """
+    sources = request.app.state.sources
+    try:
+        with parameter():
+            await sources.thread(lambda: Catalogue(sources.backups()).read(backup_id))
+    except BackupDamaged as error:
+        raise Refused(409, str(error)) from None
 
 
 async def _table_of(request: Request, load_id: str) -> str:

@@ -277,9 +277,10 @@ def test_a_day_begins_and_ends_at_midnight_utc(spoiled: World, reader: PostgresW
 
 
 def columns_of(world: World, table: str, load_id: int) -> tuple[str, ...]:
-    """The columns of a load's file, as its rejects remember them."""
+    """The columns of a load's file, as its rejects remember them; none where they do not."""
     header = world.store.first_line(rejected_key(table, load_id))
-    return own_names(table_named(table), names_in(header) if header else None)
+    known = names_in(header) if header else None
+    return own_names(table_named(table), known) if known else ()
 
 
 def rejects(world: World, table: str, load_id: int, limit: int) -> list[dict[str, Any]]:

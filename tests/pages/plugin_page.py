@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,11 @@ from playwright.sync_api import Frame, Locator, Page, expect
 
 from tests.stack import Stack
 
+EMPTY_COLORS = 5
+_COLORS = (
+    "canvas => new Set(new Uint32Array(canvas.getContext('2d')"
+    ".getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size"
+)
 SERIOUS = ("serious", "critical")
 
 
@@ -48,16 +54,14 @@ class PluginPage:
         )
         return found
 
-    def colors(self, chart: Locator) -> int:
-        """How many colours a chart was drawn in."""
+    def assert_drawn(self, chart: Locator) -> None:
+        """A chart has come, in more colours than an empty one."""
         canvas = chart.locator("canvas").first
         expect(canvas).to_be_visible()
-        return int(
-            canvas.evaluate(
-                "canvas => new Set(new Uint32Array(canvas.getContext('2d')"
-                ".getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size"
-            )
-        )
+        end = time.monotonic() + 20
+        while int(canvas.evaluate(_COLORS)) <= EMPTY_COLORS:
+            assert time.monotonic() < end, "the chart is empty"
+            time.sleep(0.1)
 
     def violations(self) -> list[Any]:
         """What axe-core finds that keeps people out: the rule and the elements."""

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from datamart.errors import BackupDamaged, ConfigurationError
 from datamart.objects import ObjectStore
-from datamart.recovery.manifest import ADOPTED, NAME, Manifest, decoded, manifest_key, require_id
+from datamart.recovery.manifest import ADOPTED, NAME, Manifest, decoded, is_id, manifest_key, require_id
 from datamart.warehouse.base import Warehouse
 
 LATEST = "latest"
@@ -34,7 +34,7 @@ class Catalogue:
     def ids(self) -> tuple[str, ...]:
         """Of all backups that have a manifest, newest first by their ids."""
         named = (arrival.key.rpartition("/") for arrival in self.store.walk(""))
-        folders = [folder for folder, _, name in named if name == NAME and "/" not in folder]
+        folders = [folder for folder, _, name in named if name == NAME and is_id(folder)]
         return tuple(sorted(folders, reverse=True))
 
     def read(self, backup_id: str) -> Manifest:

@@ -88,13 +88,18 @@ def new_id(now: datetime) -> str:
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ-%f}-{uuid4().hex[:8]}"
 
 
+def is_id(text: str) -> bool:
+    """Whether a backup may be called so."""
+    return _ID.match(text) is not None
+
+
 def require_id(backup_id: str) -> str:
     """The id, if it can be one.
 
     Raises:
         ConfigurationError: it holds what no id holds.
     """
-    if not _ID.match(backup_id):
+    if not is_id(backup_id):
         raise ConfigurationError(f"'{backup_id[:64]}' cannot be the id of a backup. Take it from the list of backups.")
     return backup_id
 
