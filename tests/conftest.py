@@ -17,12 +17,12 @@ from tests.stack import Stack
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-ON_AIRFLOW = ("e2e", "pages", "docs", "faults")
-"""Folders of tests that run on Airflow's stack, most of the time waiting for it."""
+ON_AIRFLOW = ("e2e", "docs", "faults")
+"""Folders of tests that run on Airflow's stack, most of the time waiting for it; pages wait for their browser."""
 
 
 class ByLot(LoadScopeScheduling):
-    """Two lots, each for a process of its own: what waits for Airflow, and all else."""
+    """Two lots, each for a process of its own: what waits for Airflow, and all else, with a stack for the pages."""
 
     def _split_scope(self, nodeid: str) -> str:
         return "on Airflow" if nodeid.split("/")[1] in ON_AIRFLOW else "elsewhere"

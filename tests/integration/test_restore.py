@@ -12,7 +12,7 @@ from typing import Any
 import psycopg2
 import pytest
 
-from datamart.errors import BalanceError, ConfigurationError, TerminalFault
+from datamart.errors import BalanceError, ChangeRefused, ConfigurationError, TerminalFault
 from datamart.loads import Verdict
 from datamart.recovery.difference import Difference, Sizes
 from datamart.recovery.ledger import Change
@@ -509,3 +509,16 @@ def test_a_table_that_somebody_changes_by_hand_meanwhile_is_not_committed(vault:
     assert vault.table("jobs") == before
     vault.restore("jobs")
     vault.world.database.empty()
+
+
+def test_what_was_not_seen_is_not_restored_away(vault: Vault) -> None:
+    """A dry run tells which change of the table it has seen; after another one the restore is refused."""
+    changed_since(vault)
+    seen = vault.restore("jobs", dry_run=True).changed_seq
+    vault.world.load("jobs_4.csv", b"7,Gardener\n")
+    rows = vault.table("jobs")
+    with pytest.raises(ChangeRefused, match="jobs has changed since the difference was shown"):
+        vault.restore("jobs", seen=seen)
+    assert vault.table("jobs") == rows
+    again = vault.restore("jobs", dry_run=True).changed_seq
+    assert vault.restore("jobs", seen=again).any

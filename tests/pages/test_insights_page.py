@@ -95,7 +95,7 @@ def test_every_table_is_what_sql_says_of_the_year_that_is_chosen(
 
 
 def test_means_are_those_of_departments_that_hired(admin_page: Page, stack: Stack, samples: Product) -> None:
-    page = PluginPage.opened(admin_page, stack, "insights", "?year=2021")
+    page = PluginPage.alone(admin_page, stack, "insights", "?year=2021")
     ((mean,),) = samples.sql(f"SELECT avg(n) FROM (SELECT count(*) AS n FROM {HIRES} GROUP BY id) AS counted", 2021)
     expect(page.frame.locator("#departments_above_mean")).to_contain_text(f"Mean: {mean:.1f}.")
     quarters = dict(
@@ -110,7 +110,7 @@ def test_means_are_those_of_departments_that_hired(admin_page: Page, stack: Stac
 
 
 def test_each_csv_has_the_rows_of_its_table(admin_page: Page, stack: Stack, samples: Product, tmp_path: Path) -> None:
-    page = PluginPage.opened(admin_page, stack, "insights", "?year=2021")
+    page = PluginPage.alone(admin_page, stack, "insights", "?year=2021")
     for name in TITLES:
         assert_csv(page, samples, name, tmp_path)
 
@@ -128,7 +128,7 @@ def assert_csv(page: PluginPage, samples: Product, name: str, folder: Path) -> N
 
 
 def test_the_newest_loads_that_are_in_the_numbers_are_named(admin_page: Page, stack: Stack, samples: Product) -> None:
-    page = PluginPage.opened(admin_page, stack, "insights")
+    page = PluginPage.alone(admin_page, stack, "insights")
     page.frame.get_by_text("Complete up to these loads").click()
     for table in ("departments", "jobs", "hired_employees"):
         ((load_id,),) = samples.sql(
@@ -152,12 +152,12 @@ def no_insights(samples: Product) -> Iterator[Product]:
 
 
 def test_who_has_nothing_yet_is_told_what_to_do(admin_page: Page, stack: Stack, no_insights: Product) -> None:
-    page = PluginPage.opened(admin_page, stack, "insights")
+    page = PluginPage.alone(admin_page, stack, "insights")
     expect(page.frame.get_by_text("The insights were not computed yet.")).to_be_visible()
     expect(page.frame.get_by_text("Upload a file on the page Loads")).to_be_visible()
     expect(page.frame.get_by_label("Year")).to_be_hidden()
     no_insights.do("INSERT INTO ops.insight_refreshes SELECT * FROM ops.kept_2")
-    page = PluginPage.opened(admin_page, stack, "insights")
+    page = PluginPage.alone(admin_page, stack, "insights")
     expect(page.frame.locator("main")).to_contain_text("Nobody is in the table of hires yet.")
     page.frame.get_by_role("link", name="historic_load").click()
     expect(admin_page).to_have_url(f"{stack.env['AIRFLOW_URL']}/dags/historic_load")
@@ -165,7 +165,7 @@ def test_who_has_nothing_yet_is_told_what_to_do(admin_page: Page, stack: Stack, 
 
 def test_a_year_without_hires_says_so(admin_page: Page, stack: Stack, samples: Product) -> None:
     del samples
-    page = PluginPage.opened(admin_page, stack, "insights", "?year=1950")
+    page = PluginPage.alone(admin_page, stack, "insights", "?year=1950")
     for words in ("No job had more than five hires", "Nobody was hired.", "No department hired more than the others."):
         expect(page.frame.get_by_text(words).first).to_be_visible()
 
@@ -174,7 +174,7 @@ def test_numbers_that_are_behind_say_so(admin_page: Page, stack: Stack, samples:
     before = samples.sql("SELECT changed_seq FROM ops.tables WHERE table_name = 'jobs'")[0][0]
     samples.do("UPDATE ops.tables SET changed_seq = changed_seq + 1000 WHERE table_name = 'jobs'")
     try:
-        page = PluginPage.opened(admin_page, stack, "insights")
+        page = PluginPage.alone(admin_page, stack, "insights")
         expect(page.frame.get_by_text("Tables have changed since.")).to_be_visible()
     finally:
         samples.do(f"UPDATE ops.tables SET changed_seq = {before} WHERE table_name = 'jobs'")

@@ -89,13 +89,13 @@ def test_filters_ask_the_server_and_stay_in_the_address(admin_page: Page, stack:
 
 
 def test_old_loads_come_page_by_page_each_once(admin_page: Page, stack: Stack, old_loads: Product) -> None:
-    page = PluginPage.opened(admin_page, stack, "loads", "?from=2001-05-01&to=2001-12-31")
+    page = PluginPage.alone(admin_page, stack, "loads", "?from=2001-05-01&to=2001-12-31")
     files = [row[1] for row in page.rows(LEDGER)]
     while (older := page.button("Older loads")).is_visible():
         last = files[-1]
         older.click()
         expect(page.frame.get_by_role("link", name=last, exact=True)).to_have_count(0)
-        PluginPage.around(admin_page)
+        expect(page.frame.locator("main")).to_have_attribute("aria-busy", "false")
         files += [row[1] for row in page.rows(LEDGER)]
     assert files == [
         file for (file,) in old_loads.sql(
@@ -181,7 +181,7 @@ def drop(page: PluginPage, *files: tuple[str, str]) -> None:
 
 def test_a_dropped_file_that_is_refused_says_why(admin_page: Page, stack: Stack, loads: Product) -> None:
     before = loads.sql("SELECT count(*) FROM ops.loads")
-    page = PluginPage.opened(admin_page, stack, "loads")
+    page = PluginPage.alone(admin_page, stack, "loads")
     drop(page, ("salaries.csv", "1,2\n"))
     expect(page.frame.get_by_role("alert")).to_contain_text("salaries.csv")
     drop(page, ("jobs.csv", "1,a\n"), ("jobs_2.csv", "2,b\n"))
@@ -199,7 +199,7 @@ def test_a_dropped_file_that_is_refused_says_why(admin_page: Page, stack: Stack,
 def test_a_script_in_every_cell_stays_text(admin_page: Page, stack: Stack, rest: Rest, product: Product) -> None:
     """In the file's name, in accepted and in rejected rows, in headers, in rows that fit no columns."""
     name = f"departments_{SCRIPT.replace('/', '')}<img src=x onerror=alert(2)>.csv"
-    page = PluginPage.opened(admin_page, stack, "loads")
+    page = PluginPage.alone(admin_page, stack, "loads")
     drop(page, (name, f"id,department,{SCRIPT}\n1,a,b\n"))
     expect(page.frame.get_by_role("alert")).to_contain_text("would be rejected")
     drop(page, (name, f"9501,{SCRIPT}\n{SCRIPT},{SCRIPT}\n{SCRIPT},{SCRIPT},{SCRIPT}\n"))
@@ -207,11 +207,10 @@ def test_a_script_in_every_cell_stays_text(admin_page: Page, stack: Stack, rest:
     assert as_text(page) >= 3
     page.button("Load 1 good row").click()
     page.frame.get_by_role("link", name="See the load").click()
-    page = PluginPage.around(admin_page)
     expect(page.frame.get_by_label("id of line 2")).to_have_value(SCRIPT)
     assert as_text(page) >= 1
     assert product.sql("SELECT department FROM public.departments WHERE id = 9501") == [(SCRIPT,)]
-    page = PluginPage.opened(admin_page, stack, "loads")
+    page = PluginPage.alone(admin_page, stack, "loads")
     expect(page.frame.locator("#ledger")).to_contain_text(name)
     hires = "".join(f"{9501 + at},{SCRIPT},1990-01-0{at + 1}T00:00:00Z,9501,9501\n" for at in range(6))
     assert rest.upload("jobs_script.csv", f"9501,{SCRIPT}\n".encode()).json()["nrows_failed"] == 0
@@ -223,7 +222,7 @@ def test_a_script_in_every_cell_stays_text(admin_page: Page, stack: Stack, rest:
 def in_the_insights(tab: Page, stack: Stack) -> None:
     """Once they are refreshed."""
     for _ in range(60):
-        page = PluginPage.opened(tab, stack, "insights", "?year=1990")
+        page = PluginPage.alone(tab, stack, "insights", "?year=1990")
         if page.frame.get_by_label("Year").locator("option[value='1990']").count():
             break
         tab.wait_for_timeout(500)
@@ -242,7 +241,7 @@ def as_text(page: PluginPage) -> int:
 
 
 def test_who_is_not_signed_in_any_more_is_told(admin_page: Page, stack: Stack) -> None:
-    page = PluginPage.opened(admin_page, stack, "loads")
+    page = PluginPage.alone(admin_page, stack, "loads")
     cookies = admin_page.context.cookies()
     admin_page.context.clear_cookies()
     page.frame.get_by_role("combobox", name="Table").select_option("jobs")
@@ -251,5 +250,5 @@ def test_who_is_not_signed_in_any_more_is_told(admin_page: Page, stack: Stack) -
 
 
 def test_a_load_that_is_not_there_says_so(admin_page: Page, stack: Stack) -> None:
-    page = PluginPage.opened(admin_page, stack, "loads", "?load=3")
+    page = PluginPage.alone(admin_page, stack, "loads", "?load=3")
     expect(page.frame.get_by_role("alert")).to_contain_text("There is no load 3.")
