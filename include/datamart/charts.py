@@ -79,7 +79,7 @@ def all_charts(warehouse: Warehouse, year: int | None = None) -> dict[str, Any]:
 
 
 def _mean(lines: Iterable[Mapping[str, Any]], quarter: str) -> float | None:
-    """Of the departments that hired in the quarter, as the year's mean is of those that hired in the year."""
+    """Of the departments, told apart by name, that hired in the quarter; the year's mean tells them apart by id."""
     hires = [line[quarter] for line in lines if line[quarter]]
     return sum(hires) / len(hires) if hires else None
 

@@ -19,7 +19,8 @@ router = APIRouter(tags=["insights"])
 @router.get("/insights/charts", summary="What the charts of a year show", responses=openapi.CHARTS)
 async def read_charts(request: Request, year: Year | None = None) -> JSONResponse:
     """Records of all charts at one moment, of the newest year by default; years there are; the mean of each quarter and
-    of the year, of the departments that hired in it; and the newest load of each table that is in the numbers."""
+    of the year, of the departments that hired in it (null where none hired more); and the newest load of
+    each table that is in the numbers."""
     await rights.read(request, INSIGHTS_DAG)
     found = await request.app.state.sources.ask(lambda opened: at_one_moment(opened, lambda: all_charts(opened, year)))
     return JSONResponse(found, headers={"Cache-Control": "no-store"})

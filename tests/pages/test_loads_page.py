@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.pages.conftest import Picture, Theme
 from tests.pages.plugin_page import PluginPage
@@ -194,6 +194,54 @@ def test_a_dropped_file_that_is_refused_says_why(admin_page: Page, stack: Stack,
     page.button("Cancel").click()
     expect(page.button("Load 1 good row")).to_be_hidden()
     assert loads.sql("SELECT count(*) FROM ops.loads") == before
+
+
+def held(page: PluginPage, address: str) -> list[Route]:
+    """The next question to this address waits on its way, until it is told to go on."""
+    found: list[Route] = []
+    page.outer.route(address, found.append, times=1)
+    return found
+
+
+def let_go(page: PluginPage, routes: list[Route]) -> None:
+    """The question goes on, and its answer comes."""
+    with page.outer.expect_response(routes[0].request.url):
+        routes[0].continue_()
+    page.outer.wait_for_timeout(300)
+
+
+def wait_for(page: PluginPage, routes: list[Route]) -> None:
+    for _ in range(100):
+        if routes:
+            return
+        page.outer.wait_for_timeout(50)
+    raise AssertionError("the question was not asked")
+
+
+def test_the_newest_choice_of_filters_wins(admin_page: Page, stack: Stack, loads: Product) -> None:
+    del loads
+    page = PluginPage.alone(admin_page, stack, "loads")
+    slow = held(page, "**/data-api/loads?*table=jobs*")
+    page.frame.get_by_role("combobox", name="Table").select_option("jobs")
+    wait_for(page, slow)
+    page.frame.get_by_role("combobox", name="Table").select_option("departments")
+    expect(page.frame.locator("#ledger")).not_to_contain_text("jobs_seen.csv")
+    expect(page.frame.locator("main")).to_have_attribute("aria-busy", "false")
+    let_go(page, slow)
+    assert {row[3] for row in page.rows(LEDGER)} == {"departments"}
+
+
+def test_the_verdict_is_that_of_the_newest_file(admin_page: Page, stack: Stack, loads: Product) -> None:
+    del loads
+    page = PluginPage.alone(admin_page, stack, "loads")
+    slow = held(page, "**/data-api/upload?*")
+    drop(page, ("jobs_first.csv", "9411,First\n9412,Second\n"))
+    wait_for(page, slow)
+    drop(page, ("jobs_mended.csv", "9411,First\n"))
+    expect(page.button("Load 1 good row")).to_be_visible()
+    let_go(page, slow)
+    expect(page.button("Load 1 good row")).to_be_visible()
+    expect(page.button("Load 2 good rows")).to_have_count(0)
 
 
 def test_a_script_in_every_cell_stays_text(admin_page: Page, stack: Stack, rest: Rest, product: Product) -> None:

@@ -3,7 +3,7 @@
 import { refusal, runLink } from "./airflow.js";
 import { ask, endOf, get } from "./api.js";
 import { restoreDialog, undoDialog } from "./change.js";
-import { el, empty, fill, notice, progress, ready, table, turnTaking, working } from "./elements.js";
+import { el, empty, fill, goOn, notice, progress, ready, table, turnTaking, working } from "./elements.js";
 import { moment, number, size } from "./values.js";
 
 const PAGE = 25;
@@ -70,8 +70,8 @@ async function show(after = null) {
     fill(summary, el("p", { class: "quiet lead" }, proven ? `Last proven restorable: ${proven.backup_id}, ${moment(proven.proven_at)}.` : "No backup was proven restorable yet: a drill does, every Sunday or now."));
     fill(list, found.backups.length ? table("Backups, newest first", COLUMNS, found.backups) : empty("There is no backup yet.", "One is taken every night; the button above takes one now."),
       el("div", { class: "buttons" },
-        after && el("button", { type: "button", click: () => show() }, "Newest backups"),
-        found.next && el("button", { type: "button", click: () => show(found.next) }, "Older backups")));
+        after && el("button", { type: "button", click: () => show().then(() => goOn(list)) }, "Newest backups"),
+        found.next && el("button", { type: "button", click: () => show(found.next).then(() => goOn(list)) }, "Older backups")));
   } catch (error) {
     if (!mine()) return;
     fill(list, notice("bad", error.message));

@@ -60,6 +60,11 @@ export function fill(place, ...children) {
   place.replaceChildren(...children.flat().filter((child) => child != null && child !== false));
 }
 
+/** Go on in a list that was filled anew by a button that was in it. */
+export function goOn(list) {
+  list.querySelector("[tabindex]")?.focus();
+}
+
 /** The page is there, and may be used. */
 export function ready() {
   document.getElementById("page").setAttribute("aria-busy", "false");

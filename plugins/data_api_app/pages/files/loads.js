@@ -3,7 +3,7 @@
 import { runLink } from "./airflow.js";
 import { address, get } from "./api.js";
 import { draw, prepare, rejectedShare } from "./charts.js";
-import { el, empty, fill, notice, ready, table, turnTaking, working } from "./elements.js";
+import { el, empty, fill, goOn, notice, ready, table, turnTaking, working } from "./elements.js";
 import { showLoad } from "./load.js";
 import { verdict } from "./reasons.js";
 import { uploadBox } from "./upload.js";
@@ -100,12 +100,17 @@ function showLedger() {
     ready();
   }
 
+  async function turnTo(after) {
+    await loads(after);
+    goOn(list);
+  }
+
   function ledger(found, after) {
     return [
       table("Loads, newest first", COLUMNS, found.loads),
       el("div", { class: "buttons" },
-        after && el("button", { type: "button", click: () => loads() }, "Newest loads"),
-        found.next && el("button", { type: "button", click: () => loads(found.next) }, "Older loads")),
+        after && el("button", { type: "button", click: () => turnTo(null) }, "Newest loads"),
+        found.next && el("button", { type: "button", click: () => turnTo(found.next) }, "Older loads")),
     ];
   }
 

@@ -2,7 +2,7 @@
 
 import { address, get } from "./api.js";
 import { csvFile } from "./csv.js";
-import { el, fill, notice, table } from "./elements.js";
+import { el, fill, goOn, notice, table } from "./elements.js";
 import { why } from "./reasons.js";
 import { checkAndLoad, leave } from "./upload.js";
 import { count, moment } from "./values.js";
@@ -50,8 +50,8 @@ class Repair {
       whole.length > 0 && table(`Rejected rows of ${this.load.file}`, this.cells(), whole),
       odd.length > 0 && table("Rows that do not fit the columns: write them anew in a file of your own", AS_TEXT, odd),
       el("div", { class: "buttons" },
-        after > 0 && el("button", { type: "button", click: () => this.show(0) }, "First rows"),
-        found.next && el("button", { type: "button", click: () => this.show(found.next) }, "More rows")));
+        after > 0 && el("button", { type: "button", click: () => this.show(0).then(() => goOn(this.list)) }, "First rows"),
+        found.next && el("button", { type: "button", click: () => this.show(found.next).then(() => goOn(this.list)) }, "More rows")));
   }
 
   /** Columns whose cells are inputs: the wrong ones are marked and say why. */
