@@ -30,7 +30,7 @@ env: $(STAMP) ## print export lines for clients: eval "$$(make -s env)"
 	@exec $(PY) -m embedded env
 
 test: $(STAMP) ## run every test, end-to-end runs on a stack of their own included
-	$(PY) -m pytest -n 2 --dist loadscope
+	$(PY) -m pytest -n 3 --dist loadscope
 
 check: $(STAMP) ## lint, format, types, SQL grammar; changes nothing
 	$(VENV)/bin/ruff check .

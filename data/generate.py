@@ -54,6 +54,23 @@ GRADES = ("I", "II", "III", "IV")
 # Two ids may share one job's name: reports group by name.
 SHARED_NAMES = ("Analyst I", "Developer II")
 
+# What a department hires most, as departments do: every third of its hires.
+USUAL_JOBS = {
+    "Accounting": ("Accountant II", "Account Manager I"),
+    "Customer Care": ("Support Agent I", "Support Agent II"),
+    "Data & Insight": ("Data Engineer II", "Researcher I"),
+    "Engineering": ("Data Engineer I", "Network Engineer II", "Mechanic I"),
+    "Facilities": ("Mechanic II",),
+    "Legal": ("Paralegal I", "Paralegal II"),
+    "Logistics": ("Mechanic III", "Support Agent III"),
+    "Marketing": ("Copywriter I", "Researcher III"),
+    "People": ("Recruiter I", "Recruiter II"),
+    "Production": ("Assembler I", "Mechanic I", "Mechanic II"),
+    "Research and Development": ("Researcher I", "Researcher II", "Geologist I"),
+    "Sales": ("Sales Representative I", "Sales Representative II", "Account Manager II"),
+}
+USUAL_EVERY = 3
+
 FIRST = (
     "Ada", "Agnès", "Ahmed", "Aiko", "Alan", "Amélie", "Ana", "Andrés", "Anna", "Arjun", "Åsa", "Beatriz",
     "Björn", "Carla", "Chidi", "Chloé", "Daniel", "Deniz", "Dora", "Edgar", "Elena", "Emre", "Eva",
@@ -214,13 +231,18 @@ def sample_hire(dice: Dice, number: int) -> Hire:
     weighted = [place for place, weight in enumerate(DEPARTMENTS.values(), 1) for _ in range(weight)]
     day = date(2021, 1, 1) + timedelta(days=dice.below(730))
     time = f"{dice.below(24):02}:{dice.below(60):02}:{dice.below(60):02}"
-    return Hire(
+    hire = Hire(
         id=str(number),
         name=name(dice.one_of(FIRST), dice.one_of(LAST), dice.below(40)),
         datetime=f"{day}T{time}Z",
         department_id=str(dice.one_of(weighted)),
         job_id=str(1 + dice.below(len(job_names()))),
     )
+    turn, other = divmod(number, USUAL_EVERY)
+    if other:
+        return hire
+    usual = USUAL_JOBS[list(DEPARTMENTS)[int(hire.department_id) - 1]]
+    return hire._replace(job_id=str(1 + job_names().index(usual[turn % len(usual)])))
 
 
 def sample_hires() -> str:

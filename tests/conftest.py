@@ -17,20 +17,20 @@ from tests.stack import Stack
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-ON_AIRFLOW = ("e2e", "docs", "faults")
-"""Folders of tests that run on Airflow's stack, most of the time waiting for it; pages wait for their browser."""
+LOTS = {"e2e": "requests", "docs": "requests", "pages": "pages and faults", "faults": "pages and faults"}
+"""Folders of tests that run on Airflow's stack, most of the time waiting for it; all else needs none."""
 
 
 class ByLot(LoadScopeScheduling):
-    """Two lots, each for a process of its own: what waits for Airflow, and all else, with a stack for the pages."""
+    """Three lots, each for a process of its own, the first two with a stack each."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "on Airflow" if nodeid.split("/")[1] in ON_AIRFLOW else "elsewhere"
+        return LOTS.get(nodeid.split("/")[1], "elsewhere")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """How two test processes share the tests."""
+    """How three test processes share the tests."""
     return ByLot(config, log)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from data_api_app import openapi, rights
@@ -15,9 +15,13 @@ from datamart.charts import CHARTS, all_charts, chart_named, records
 
 router = APIRouter(tags=["insights"])
 
+NewestYear = Annotated[
+    int | None, Query(ge=1, le=9999, description="The year of the hires, UTC; by default the newest.")
+]
+
 
 @router.get("/insights/charts", summary="What the charts of a year show", responses=openapi.CHARTS)
-async def read_charts(request: Request, year: Year | None = None) -> JSONResponse:
+async def read_charts(request: Request, year: NewestYear = None) -> JSONResponse:
     """Records of all charts at one moment, of the newest year by default; years there are; the mean of each quarter and
     of the year, of the departments that hired in it (null where none hired more); and the newest load of
     each table that is in the numbers."""
