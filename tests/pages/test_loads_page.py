@@ -199,7 +199,7 @@ def test_a_dropped_file_that_is_refused_says_why(admin_page: Page, stack: Stack,
 def held(page: PluginPage, address: str) -> list[Route]:
     """The next question to this address waits on its way, until it is told to go on."""
     found: list[Route] = []
-    page.outer.route(address, found.append, times=1)
+    page.outer.route(address, lambda route: found.append(route), times=1)
     return found
 
 
