@@ -29,6 +29,10 @@ class AirflowApi:
         suffix = f"?{urllib.parse.urlencode(query, doseq=True)}" if query else ""
         return self._call("GET", f"/api/v2{path}{suffix}")
 
+    def insights(self, **query: object) -> Any:
+        """Records of an insight, from the plugin's API."""
+        return self._call("GET", f"/data-api/insights?{urllib.parse.urlencode(query)}")
+
     def post(self, path: str, body: object) -> Any:
         return self._call("POST", f"/api/v2{path}", body)
 

@@ -6,9 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-import psycopg2
-
-from embedded import objectstore, postgres
+from embedded import objectstore
 from embedded.airflow_api import AirflowApi, ApiError
 from embedded.console import Console, table
 from embedded.errors import StackError
@@ -19,17 +17,11 @@ LOAD_DAG = "historic_load"
 REFRESH_DAG = "refresh_insights"
 YEAR = 2021
 SHOWN = 10
+MOST = 1000
 DONE = ("success", "failed")
 INSIGHTS = {
-    f"Hires by department and job, per quarter of {YEAR}": (
-        ("department", "job", "q1", "q2", "q3", "q4"),
-        "SELECT department, job, q1, q2, q3, q4 FROM public.hires_department_job WHERE year = %s"
-        ' ORDER BY department COLLATE "C" NULLS LAST, job COLLATE "C" NULLS LAST',
-    ),
-    f"Departments that hired more than the mean in {YEAR}": (
-        ("id", "department", "hired"),
-        "SELECT id, department, hired FROM public.departments_hired_above_mean WHERE year = %s ORDER BY hired DESC, id",
-    ),
+    f"Hires by department and job, per quarter of {YEAR}": "HIRES_DEPARTMENT_JOB",
+    f"Departments that hired more than the mean in {YEAR}": "DEPARTMENTS_HIRED_ABOVE_MEAN",
 }
 
 
@@ -155,18 +147,13 @@ class Demo:
         return {event["id"] for event in answer["asset_events"]}
 
     def _print_insights(self) -> None:
-        reader = postgres.uri(self.settings, postgres.READER, self.secrets.postgres_reader, "warehouse")
-        connection = psycopg2.connect(reader)
-        try:
-            with connection.cursor() as cursor:
-                for title, (header, statement) in INSIGHTS.items():
-                    cursor.execute(statement, (YEAR,))
-                    rows = cursor.fetchall()
-                    self.console.plain(f"\n{title}\n{table(header, rows[:SHOWN])}")
-                    if len(rows) > SHOWN:
-                        self.console.plain(f"  ... and {len(rows) - SHOWN} more")
-        finally:
-            connection.close()
+        for title, insight in INSIGHTS.items():
+            records = self.api.insights(table=insight, year=YEAR, limit=MOST)
+            header = tuple(records[0]) if records else ()
+            rows = [tuple(record.values()) for record in records[:SHOWN]]
+            self.console.plain(f"\n{title}\n{table(header, rows)}")
+            if len(records) > SHOWN:
+                self.console.plain(f"  ... and {len(records) - SHOWN} more")
         self.console.plain()
 
     def _wait(self, ready: Callable[[], bool], seconds: float, complaint: Callable[[], str]) -> None:

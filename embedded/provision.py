@@ -4,8 +4,10 @@ import hashlib
 import json
 import subprocess
 import sys
+from contextlib import closing
 
 from embedded import postgres
+from embedded.environment import OWN_WAREHOUSE
 from embedded.environment import airflow as airflow_environment
 from embedded.errors import StackError
 from embedded.settings import HOST, REGION, REPOSITORY, Settings
@@ -18,11 +20,31 @@ def migrate_warehouse(settings: Settings, secrets: Secrets) -> None:
     if include not in sys.path:
         sys.path.insert(0, include)
     from datamart.migrations import migrate
+    from datamart.warehouse.postgres import PostgresWarehouse
 
-    migrate(
-        postgres.uri(settings, postgres.OWNER, secrets.postgres_warehouse, "warehouse"),
-        reader_role=postgres.READER,
+    uri = postgres.uri(settings, postgres.OWNER, secrets.postgres_warehouse, "warehouse")
+    with closing(PostgresWarehouse(uri)) as warehouse:
+        migrate(warehouse, reader_role=postgres.READER)
+
+
+def migrate_own_warehouse(settings: Settings, secrets: Secrets) -> bool:
+    """The same for a warehouse that the caller's environment names; False when it names none.
+
+    Raises:
+        StackError: it names one for writing without one for reading, or it could not be brought up to date.
+    """
+    env = airflow_environment(settings, secrets)
+    named = [name for name in OWN_WAREHOUSE if name in env]
+    if not named:
+        return False
+    if len(named) < len(OWN_WAREHOUSE):
+        raise StackError(f"Set both {' and '.join(OWN_WAREHOUSE)}, or none: all that only reads has its own login.")
+    done = subprocess.run(
+        [sys.executable, "-m", "datamart_airflow.migrate"], env=env, cwd=settings.work_dir, check=False
     )
+    if done.returncode:
+        raise StackError(f"The warehouse that {named[0]} names could not be brought up to date.")
+    return True
 
 
 def connections(settings: Settings, secrets: Secrets) -> dict[str, dict[str, object]]:

@@ -106,6 +106,8 @@ def _start(settings: Settings, console: Console, supervisor: Supervisor, sockets
         supervisor.wait("Airflow's database", metadata.done, 300)
         if metadata.result():
             console.say("Airflow's database is up to date")
+        if provision.migrate_own_warehouse(settings, secrets):
+            console.say("Your own warehouse is up to date")
     _start_airflow(settings, console, supervisor, secrets)
     if settings.demo:
         api = AirflowApi(settings.airflow_url, "admin", passwords["admin"])

@@ -4,31 +4,46 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import BinaryIO
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import parquet
 
-from datamart.objects import ObjectStore, clean_key
+from datamart.objects import ObjectStore, StoredFile, clean_key
 from datamart.tables import Table, Type
+
+ZSTD: Mapping[str, Any] = {"compression": "zstd", "compression_level": 1}
+"""How parquet is written that only this project reads."""
+
+
+class KeptBatches(Iterator[pa.RecordBatch]):
+    """Batches that are written as clean parquet while they are taken; ``files`` holds them all when they end."""
+
+    def __init__(self, batches: Iterator[pa.RecordBatch], files: list[StoredFile]) -> None:
+        self._batches = batches
+        self.files = files
+
+    def __next__(self) -> pa.RecordBatch:
+        return next(self._batches)
 
 
 @dataclass
 class CleanParts:
-    """Where the clean rows of one load go; ``sent`` parts are in S3."""
+    """Where the clean rows of one load go; ``files`` are in S3."""
 
     store: ObjectStore
     table: Table
     load_id: int
     part_rows: int
-    sent: int = 0
+    files: list[StoredFile] = field(default_factory=list)
     schema: pa.Schema = None
     """Of the rows; that of the table's accepted rows, if none is given."""
+    parquet: Mapping[str, Any] = field(default_factory=lambda: ZSTD)
     key_of: Callable[[int], str] | None = None
     """Where a part goes; where those of a load go, if it is not told."""
 
@@ -36,8 +51,16 @@ class CleanParts:
         """Where a part goes."""
         return self.key_of(part) if self.key_of else clean_key(self.table.name, self.load_id, part)
 
-    def keep(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    @property
+    def sent(self) -> int:
+        """How many parts are in S3."""
+        return len(self.files)
+
+    def keep(self, batches: Iterable[pa.RecordBatch]) -> KeptBatches:
         """Pass batches on while another thread writes them; all parts are in S3 when the batches end."""
+        return KeptBatches(self._kept(batches), self.files)
+
+    def _kept(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         writing = _Writing(self)
         with ThreadPoolExecutor(1, "clean") as thread:
             last: Future[None] | None = None
@@ -78,7 +101,7 @@ def read_rows(store: ObjectStore, key: str, schema: pa.Schema) -> list[pa.Record
     if body is None:
         return None
     try:
-        found = parquet.read_table(io.BytesIO(body))
+        found = parquet.read_table(io.BytesIO(body), coerce_int96_timestamp_unit="us")
         return list(found.select(schema.names).cast(schema).to_batches())
     except (pa.ArrowInvalid, pa.ArrowKeyError, KeyError, OSError):
         return None
@@ -95,7 +118,8 @@ class _Writing:
     def add(self, batch: pa.RecordBatch) -> None:
         """Write a batch; send the part when it is full."""
         if self._part is None:
-            self._part = _Part(self._parts.table, self._parts.schema or self._parts.table.arrow_schema)
+            parts = self._parts
+            self._part = _Part(parts.table, parts.schema or parts.table.arrow_schema, parts.parquet)
         self._part.writer.write_batch(batch)
         self._rows += batch.num_rows
         if self._rows >= self._parts.part_rows:
@@ -109,24 +133,24 @@ class _Writing:
     def _send(self, part: _Part) -> None:
         with part.file as file:
             part.writer.close()
+            stored = StoredFile(self._parts.key(self._parts.sent), file.tell())
             file.seek(0)
-            self._parts.store.write(self._parts.key(self._parts.sent), file)
-        self._parts.sent += 1
+            self._parts.store.write(stored.key, file)
+        self._parts.files.append(stored)
         self._rows, self._part = 0, None
 
 
 class _Part:
     """A part that is being written, on disk."""
 
-    def __init__(self, table: Table, schema: pa.Schema) -> None:
+    def __init__(self, table: Table, schema: pa.Schema, options: Mapping[str, Any]) -> None:
         self.file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - closed when it is sent
         # Keys and moments hardly repeat: a dictionary of them would only cost time. Nobody filters these files.
         repeating = [c.name for c in table.columns if c.type is Type.TEXT or c.references]
         self.writer = parquet.ParquetWriter(
             self.file,
             schema,
-            compression="zstd",
-            compression_level=1,
             use_dictionary=repeating,
             write_statistics=False,
+            **options,
         )

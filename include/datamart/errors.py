@@ -9,6 +9,7 @@
     ├── ChangeRefused        a restore or undo that would lose rows or cannot be exact; nothing was touched
     ├── TerminalFault        a server refused for good (rights, syntax, missing object); retrying is useless
     └── TransientFault       a server was busy, slow or gone; the whole step may be tried again
+        └── Conflict         another transaction was in the way of this one, which may be tried again at once
 
 Messages name the file, row or table and what to do. They never hold secrets or the contents of rows.
 """
@@ -56,6 +57,10 @@ class TerminalFault(DatamartError):
 
 class TransientFault(DatamartError):
     """A fault that a retry of the whole step may mend."""
+
+
+class Conflict(TransientFault):
+    """A transaction that could not be done beside another one; nothing of it was committed."""
 
 
 def sentence(error: Exception) -> str:

@@ -48,7 +48,7 @@ class Holds:
         attempts = (before.attempts if before else 0) + (0 if before and counted else 1)
         since = before.since if before else now
         hold = Hold(arrival.arrival_id, arrival.key, attempts, reason[:4096], since, now + self._pause(attempts))
-        self.warehouse.execute(self.warehouse.sql("put_hold"), vars(hold))
+        self.warehouse.put_hold(vars(hold))
         return hold
 
     def release(self, arrivals: Iterable[int]) -> None:

@@ -31,9 +31,9 @@ INSIGHTS = (
 
 def refresh(warehouse: Warehouse, run: Mapping[str, str] | None = None) -> dict[str, int]:
     """Recompute all insight tables at one moment; readers see the old rows until the commit. Rows by insight."""
-    rows: dict[str, int] = {}
-    with warehouse.transaction():
-        warehouse.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+
+    def refreshed() -> dict[str, int]:
+        rows: dict[str, int] = {}
         numbers = warehouse.query("SELECT table_name, commit_seq FROM ops.tables ORDER BY table_name")
         for insight in INSIGHTS:
             started = time.monotonic()
@@ -53,7 +53,9 @@ def refresh(warehouse: Warehouse, run: Mapping[str, str] | None = None) -> dict[
                     "run_id": (run or {}).get("run_id"),
                 },
             )
-    return rows
+        return rows
+
+    return warehouse.alone(refreshed)
 
 
 def insight_named(name: str) -> Insight:

@@ -70,7 +70,7 @@ class Loader:
         copy = None if whole else self._known_copy(arrival, load_id, table, dry_run)
         if copy is not None:
             return copy
-        if not dry_run and not whole and arrival.size >= self.fill_from_bytes and self.warehouse.can_fill(table):
+        if not dry_run and not whole and arrival.size >= self.fill_from_bytes and self.warehouse.filler(table):
             filled = self._fill(arrival, load_id, table)
             if filled is not None:
                 return filled
@@ -113,13 +113,8 @@ class Loader:
         arrival = self._in_its_turn(arrival)
         outcome = self._named(Outcome(load_id, table.name if table else None, arrival.key, Verdict.FAILED))
         outcome = replace(outcome, code="fault", message=message)
-        now = datetime.now(UTC)
-        with self.warehouse.transaction():
-            # Under the lock, so that an attempt that succeeds meanwhile neither waits for this row nor meets it.
-            if table is not None:
-                self.warehouse.lock(table)
-            if self.warehouse.find_load(load_id) is None:
-                self.warehouse.record(outcome, arrival, mode, self.run, (now, now))
+        # Under the lock, so that an attempt that succeeds meanwhile neither waits for this row nor meets it.
+        self._record_unless_known(outcome, arrival, mode, table)
         return outcome
 
     @property
@@ -179,7 +174,8 @@ class Loader:
             return None
         started = datetime.now(UTC)
         sha256 = content_digest(self.store, arrival)
-        with ExitStack() as resources, self.warehouse.transaction():
+
+        def copied() -> Outcome | None:
             numbers = self.warehouse.lock(table)
             done, _ = self._before(arrival, table)
             if done is not None:
@@ -190,15 +186,18 @@ class Loader:
             outcome = self._copy_of(first.outcome, arrival, load_id)
             if dry_run:
                 return forecast(outcome)
-            rejects = self._rejects_again(first.outcome, load_id, table, resources)
-            if rejects is None:
-                return None
-            numbers = numbers.next(changed=False)
-            outcome = replace(outcome, commit_seq=numbers.commit)
-            self.warehouse.copy_rejects(load_id, rejects)
+            with ExitStack() as resources:
+                rejects = self._rejects_again(first.outcome, load_id, table, resources)
+                if rejects is None:
+                    return None
+                numbers = numbers.next(changed=False)
+                outcome = replace(outcome, commit_seq=numbers.commit)
+                self.warehouse.copy_rejects(load_id, rejects)
             self._record(outcome, arrival, Mode.UPSERT, started)
             self.warehouse.set_sequence(table, numbers)
-        return outcome
+            return outcome
+
+        return self.warehouse.atomically(copied)
 
     def _rejects_again(self, first: Outcome, load_id: int, table: Table, resources: ExitStack) -> RejectSpool | None:
         """The rejects of ``first`` for its copy too; None when they are too many, or its file in S3 has expired."""
@@ -234,9 +233,11 @@ class Loader:
     def _stage(self, arrival: Arrival, load_id: int, table: Table, resources: ExitStack, *, keep: bool) -> Staged:
         name = f"staging_{load_id}"
         resources.callback(self._drop_staging, name)
-        stager = Stager(self.store, self.settings, keep)
         sink: Sink = lambda batches: self.warehouse.stage(table, name, batches)  # noqa: E731
-        return stager.stage(arrival, load_id, self._validator(table), sink, resources)
+        return self._stager(keep).stage(arrival, load_id, self._validator(table), sink, resources)
+
+    def _stager(self, keep: bool = True) -> Stager:
+        return Stager(self.store, self.settings, keep, self.warehouse.parquet)
 
     def _drop_staging(self, name: str) -> None:
         with suppress(TransientFault):  # a session that has ended has taken its temporary tables along
@@ -263,51 +264,59 @@ class Loader:
         Readers go on seeing the empty table until the commit: COPY takes no lock that they wait for.
         """
         validator = self._validator(table)
-        with ExitStack() as resources:
-            with self.warehouse.transaction():
-                numbers = self.warehouse.lock(table)
-                done, _ = self._before(arrival, table)
-                if done is not None:
-                    return done
-                if not self.warehouse.can_fill(table):
-                    return None
-                undo = self.warehouse.savepoint()
-                sink: Sink = lambda batches: self.warehouse.append(table, load_id, batches)  # noqa: E731
-                staged = Stager(self.store, self.settings).stage(arrival, load_id, validator, sink, resources)
+
+        def filled() -> Outcome | None:
+            numbers = self.warehouse.lock(table)
+            done, _ = self._before(arrival, table)
+            filler = self.warehouse.filler(table)
+            if done is not None or filler is None:
+                return done
+            sink: Sink = lambda batches: filler.append(table, load_id, batches)  # noqa: E731
+            with ExitStack() as resources:
+                undo = filler.savepoint()
+                staged = self._stager().stage(arrival, load_id, validator, sink, resources)
                 if staged.refused:
-                    self.warehouse.roll_back_to(undo)
-                outcome = self._outcome(staged)
-                if not staged.refused:
-                    inserted = self.warehouse.count_of(table, load_id)
-                    outcome = replace(outcome, counts=replace(outcome.counts, inserted=inserted))
-                numbers = numbers.next(changed=outcome.changed)
-                outcome = replace(outcome, commit_seq=numbers.commit)
-                self._close(staged, outcome, Mode.UPSERT)
-                self.warehouse.set_sequence(table, numbers)
-            return outcome
+                    filler.roll_back_to(undo)
+                return self._record_filled(staged, numbers)
+
+        return self.warehouse.atomically(filled)
+
+    def _record_filled(self, staged: Staged, numbers: Numbers) -> Outcome:
+        table, outcome = staged.table, self._outcome(staged)
+        if not staged.refused:
+            inserted = self.warehouse.count_of(table, staged.load_id)
+            outcome = replace(outcome, counts=replace(outcome.counts, inserted=inserted))
+        numbers = numbers.next(changed=outcome.changed)
+        outcome = replace(outcome, commit_seq=numbers.commit)
+        self._close(staged, outcome, Mode.UPSERT)
+        self.warehouse.set_sequence(table, numbers)
+        return outcome
 
     def _commit(self, files: list[Staged], table: Table, mode: Mode) -> list[Outcome]:
-        with self.warehouse.transaction():
-            numbers = self.warehouse.lock(table)
-            done = self._done_before(files, table, mode)
-            if done:
-                return done
-            outcomes: list[Outcome] = []
-            for one, outcome in zip(files, self._outcomes_together(files), strict=True):
-                if outcomes:
-                    self._close(files[len(outcomes) - 1], outcomes[-1], mode)
-                numbers = numbers.next(changed=False)
-                if outcome.verdict is Verdict.LOADED:
-                    outcome = self._merge(one, outcome, numbers, mode)
-                numbers = numbers.now(changed=outcome.changed)
-                outcomes.append(replace(outcome, commit_seq=numbers.commit))
-            if mode is Mode.REPLACE and not any(one.refused for one in files):
-                outcomes[-1] = self._remove_absent(files, outcomes[-1])
-                numbers = numbers.now(changed=outcomes[-1].changed)
-            self._close(files[-1], outcomes[-1], mode)
-            if len(files) > 1:
-                self.warehouse.end_together([one.load_id for one in files], datetime.now(UTC))
-            self.warehouse.set_sequence(table, numbers)
+        return self.warehouse.atomically(lambda: self._merge_all(files, table, mode))
+
+    def _merge_all(self, files: list[Staged], table: Table, mode: Mode) -> list[Outcome]:
+        """All files of a replacement, or one, within the open transaction."""
+        numbers = self.warehouse.lock(table)
+        done = self._done_before(files, table, mode)
+        if done:
+            return done
+        outcomes: list[Outcome] = []
+        for one, outcome in zip(files, self._outcomes_together(files), strict=True):
+            if outcomes:
+                self._close(files[len(outcomes) - 1], outcomes[-1], mode)
+            numbers = numbers.next(changed=False)
+            if outcome.verdict is Verdict.LOADED:
+                outcome = self._merge(one, outcome, numbers, mode)
+            numbers = numbers.now(changed=outcome.changed)
+            outcomes.append(replace(outcome, commit_seq=numbers.commit))
+        if mode is Mode.REPLACE and not any(one.refused for one in files):
+            outcomes[-1] = self._remove_absent(files, outcomes[-1])
+            numbers = numbers.now(changed=outcomes[-1].changed)
+        self._close(files[-1], outcomes[-1], mode)
+        if len(files) > 1:
+            self.warehouse.end_together([one.load_id for one in files], datetime.now(UTC))
+        self.warehouse.set_sequence(table, numbers)
         return outcomes
 
     def _done_before(self, files: list[Staged], table: Table, mode: Mode) -> list[Outcome]:
@@ -404,12 +413,20 @@ class Loader:
         )  # fmt: skip
         if dry_run:
             return forecast(outcome)
-        now = datetime.now(UTC)
-        with self.warehouse.transaction():
-            self.warehouse.lock(self.tables[0])  # any one: two that refuse the same name must not do it at once
-            if self.warehouse.find_load(load_id) is None:
-                self.warehouse.record(outcome, arrival, Mode.UPSERT, self.run, (now, now))
+        self._record_unless_known(outcome, arrival, Mode.UPSERT, None)
         return outcome
+
+    def _record_unless_known(self, outcome: Outcome, arrival: Arrival, mode: Mode, table: Table | None) -> None:
+        """Add a ledger row of a file that brought no rows, in a transaction of its own."""
+        now = datetime.now(UTC)
+
+        def record() -> None:
+            # Of a name that fits no table any lock will do: two that say so must not do it at once.
+            self.warehouse.lock(table or self.tables[0])
+            if self.warehouse.find_load(outcome.load_id) is None:
+                self.warehouse.record(outcome, arrival, mode, self.run, (now, now))
+
+        self.warehouse.atomically(record)
 
 
 def _refused(outcome: Outcome, refusal: FileRejected) -> Outcome:

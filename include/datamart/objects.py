@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from datamart.errors import ConfigurationError, SourceChanged, TerminalFault, TransientFault
 from datamart.loads import Arrival
 
+EXCHANGE = "exchange/"
 _CHANGED = {"PreconditionFailed", "412", "ConditionalRequestConflict"}
 _GONE = {"NoSuchKey", "404", "NotFound"}
 _MOST_COPIED_AT_ONCE = 5 * 1024**3  # https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
@@ -70,6 +71,13 @@ def _short(name: str) -> str:
     if not dot or kept < 1:
         return name.encode()[:_LONGEST_NAME].decode(errors="ignore")
     return f"{stem.encode()[:kept].decode(errors='ignore')}.{suffix}"
+
+
+class StoredFile(NamedTuple):
+    """A file that was written, and its bytes."""
+
+    key: str
+    size: int
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ def rejected_page(
     """At most ``limit`` rejected rows from behind line ``after`` of the file; ``names`` are the file's columns."""
     values = {"load_id": load_id, "after": after, "limit": limit + 1}
     found = warehouse.query(warehouse.sql("read_rejects_page"), values)
-    rows = [_row(kept_reject(int(line), str(reasons), bytes(raw)), names) for line, reasons, raw in found[:limit]]
+    kept = [kept_reject(int(line), str(reasons), warehouse.bytes_in(raw)) for line, reasons, raw in found[:limit]]
+    rows = [_row(reject, names) for reject in kept]
     return {"columns": list(names), "rows": rows, "next": rows[-1]["line"] if len(found) > limit else None}
 
 

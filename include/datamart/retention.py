@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any
 
@@ -244,12 +244,14 @@ class Retention:
             self._let_copies_end(table)
         while batch:
             ids = {"ids": batch, "now": self.now}
-            with self.warehouse.transaction():
-                rows = self.warehouse.execute("DELETE FROM ops.rejected_rows WHERE load_id IN %(ids)s", ids)
-                said = "UPDATE ops.loads SET rejects_expired_at = %(now)s WHERE load_id IN %(ids)s"
-                removed += Removed(loads=self.warehouse.execute(said, ids), rows=rows)
+            removed += self.warehouse.atomically(partial(self._forget, ids))
             batch = self._some_loads(due, values)
         return removed
+
+    def _forget(self, ids: dict[str, Any]) -> Removed:
+        rows = self.warehouse.execute("DELETE FROM ops.rejected_rows WHERE load_id IN %(ids)s", ids)
+        said = "UPDATE ops.loads SET rejects_expired_at = %(now)s WHERE load_id IN %(ids)s"
+        return Removed(loads=self.warehouse.execute(said, ids), rows=rows)
 
     def _some_loads(self, due: str, values: dict[str, Any]) -> tuple[int, ...]:
         return tuple(row[0] for row in self.warehouse.query(f"{due} LIMIT {_LOADS_AT_ONCE}", values))

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 
 from datamart.ahead import Ahead, ahead
-from datamart.clean import CleanParts
+from datamart.clean import ZSTD, CleanParts
 from datamart.errors import FileRejected
 from datamart.loads import Arrival
 from datamart.objects import ObjectStore, rejected_key
@@ -63,6 +63,7 @@ class Stager:
     store: ObjectStore
     settings: Settings
     keep: bool = True
+    parquet: Mapping[str, Any] = field(default_factory=lambda: ZSTD)
 
     def stage(self, arrival: Arrival, load_id: int, validator: Validator, sink: Sink, resources: ExitStack) -> Staged:
         """Read the file once, from its first byte to its last; accepted rows go to ``sink`` as they come.
@@ -80,7 +81,7 @@ class Stager:
             source = _Pieces(pieces)
             reader = Reader(source, validator.table, self.settings.chunk_bytes)
             batches = _accepted(reader, validator, staged)
-            clean = CleanParts(self.store, staged.table, load_id, self.settings.part_rows)
+            clean = CleanParts(self.store, staged.table, load_id, self.settings.part_rows, parquet=self.parquet)
             try:
                 sink(clean.keep(batches) if self.keep else batches)
             except FileRejected as refusal:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from airflow.sdk import BaseHook, Connection, get_current_context
 from airflow.sdk.exceptions import AirflowNotFoundException
@@ -15,7 +14,7 @@ from datamart.fetching import FetchingStore
 from datamart.objects import ObjectStore
 from datamart.settings import load_settings
 from datamart.warehouse.base import Warehouse
-from datamart.warehouse.postgres import PostgresWarehouse
+from datamart_airflow.warehouses import open_warehouse
 
 if TYPE_CHECKING:
     from datamart.load import Loader
@@ -23,16 +22,17 @@ if TYPE_CHECKING:
 
 @contextmanager
 def warehouse(connection_id: str = "warehouse") -> Iterator[Warehouse]:
-    """The warehouse behind an Airflow connection, closed at the end."""
-    found = _connection(connection_id)
-    user, password = quote(found.login or "", safe=""), quote(found.password or "", safe="")
-    opened = PostgresWarehouse(
-        f"postgresql://{user}:{password}@{found.host}:{found.port or 5432}/{quote(found.schema or '', safe='')}"
-    )
+    """The warehouse behind an Airflow connection, closed at the end; the connection's type says which kind it is."""
+    opened = open_warehouse(_connection(connection_id), object_store)
     try:
         yield opened
     finally:
         opened.close()
+
+
+def login_of(connection_id: str) -> str | None:
+    """The user behind an Airflow connection; None when it names none."""
+    return _connection(connection_id).login or None
 
 
 def _connection(connection_id: str) -> Connection:

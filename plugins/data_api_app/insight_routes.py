@@ -88,8 +88,7 @@ def _read(
 
 def at_one_moment(warehouse: Warehouse, work: Callable[[], T]) -> T:
     """Work that reads more than once sees the same moment each time."""
-    with warehouse.transaction():
-        warehouse.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    with warehouse.one_moment():
         return work()
 
 

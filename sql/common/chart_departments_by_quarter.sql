@@ -7,5 +7,5 @@ SELECT
     CAST(SUM(q1 + q2 + q3 + q4) AS BIGINT) AS hires
 FROM public.hires_department_job
 WHERE year = %(year)s
-GROUP BY department
-ORDER BY department COLLATE "C" ASC NULLS LAST
+GROUP BY department, OCTET_LENGTH(department)
+ORDER BY department{bytewise} ASC NULLS LAST

@@ -7,6 +7,6 @@ SELECT
     CAST(SUM(q1 + q2 + q3 + q4) AS BIGINT) AS hires
 FROM public.hires_department_job
 WHERE year = %(year)s
-GROUP BY job
-ORDER BY SUM(q1 + q2 + q3 + q4) DESC, job COLLATE "C" ASC NULLS LAST
+GROUP BY job, OCTET_LENGTH(job)
+ORDER BY SUM(q1 + q2 + q3 + q4) DESC, job{bytewise} ASC NULLS LAST
 LIMIT 9

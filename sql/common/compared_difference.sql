@@ -4,11 +4,14 @@ SELECT
     staging.{key},
     {staged_values}
     CASE WHEN staging._load_id = 0 THEN %(change_id)s ELSE staging._load_id END AS _load_id,
-    CASE
-        WHEN target.{key} IS NULL THEN 'added'
-        WHEN {differs} THEN 'changed'
-        ELSE 'moved'
-    END AS _change
+    CAST(
+        CASE
+            WHEN target.{key} IS NULL THEN 'added'
+            WHEN {differs} THEN 'changed'
+            ELSE 'moved'
+        END
+        AS VARCHAR(8)
+    ) AS _change
 FROM {staging} AS staging
 LEFT JOIN {target} AS target ON staging.{key} = target.{key}
 UNION ALL
@@ -16,6 +19,6 @@ SELECT
     target.{key},
     {target_values}
     target._load_id,
-    'removed' AS _change
+    CAST('removed' AS VARCHAR(8)) AS _change
 FROM {target} AS target
 INNER JOIN {newer} AS surplus ON target.{key} = surplus.{key}

@@ -14,6 +14,6 @@ WHERE
     AND (
         newer.listed_at > %(listed_at)s
         OR newer.arrived_at > %(arrived_at)s
-        OR newer.source_key COLLATE "C" > %(key)s
+        OR newer.source_key{bytewise} > %(key)s
     )
     AND newer.listed_at <= %(listed_until)s

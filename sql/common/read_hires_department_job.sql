@@ -7,5 +7,5 @@ SELECT
     q4
 FROM {source}
 WHERE year = %(year)s
-ORDER BY department COLLATE "C" ASC NULLS LAST, job COLLATE "C" ASC NULLS LAST
+ORDER BY department{bytewise} ASC NULLS LAST, job{bytewise} ASC NULLS LAST
 LIMIT %(limit)s

@@ -4,12 +4,15 @@ SELECT
     {coalesced_key} AS {key},
     {staged_values}
     CASE WHEN staging._load_id = 0 THEN %(change_id)s ELSE staging._load_id END AS _load_id,
-    CASE
-        WHEN target.{key} IS NULL THEN 'added'
-        WHEN staging.{key} IS NULL THEN 'removed'
-        WHEN {differs} THEN 'changed'
-        ELSE 'moved'
-    END AS _change
+    CAST(
+        CASE
+            WHEN target.{key} IS NULL THEN 'added'
+            WHEN staging.{key} IS NULL THEN 'removed'
+            WHEN {differs} THEN 'changed'
+            ELSE 'moved'
+        END
+        AS VARCHAR(8)
+    ) AS _change
 FROM {staging} AS staging
 FULL JOIN {target} AS target ON staging.{key} = target.{key}
 WHERE

@@ -12,7 +12,7 @@ SELECT
     target.{key},
     {before_values}
     was._load_id,
-    CASE WHEN was.{key} IS NULL THEN 'removed' ELSE 'changed' END AS _change
+    CAST(CASE WHEN was.{key} IS NULL THEN 'removed' ELSE 'changed' END AS VARCHAR(8)) AS _change
 FROM {target} AS target
 LEFT JOIN ops.{history} AS was
     ON
@@ -25,7 +25,7 @@ SELECT
     was.{key},
     {before_values}
     was._load_id,
-    'added' AS _change
+    CAST('added' AS VARCHAR(8)) AS _change
 FROM ops.{history} AS was
 LEFT JOIN {target} AS target ON was.{key} = target.{key}
 LEFT JOIN other ON was.{key} = other.{key}

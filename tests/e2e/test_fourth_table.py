@@ -25,10 +25,10 @@ def test_a_fourth_table_loads(stack: Any) -> None:
     env = stack.env
     client = stack.s3
     tables = (*TABLES, OFFICES)
-    migrate(env["WAREHOUSE_URI"], tables=tables)
     store = ObjectStore(client, env["DATA_BUCKET"])
     store.write("fourth/offices_2021.csv", b'city,opened,id\n"Bern\nMitte",2021-02-03T04:05:06Z,7\nX,never,8\n')
     warehouse = PostgresWarehouse(env["WAREHOUSE_URI"])
+    migrate(warehouse, tables=tables)
     try:
         loader = Loader(warehouse, store, load_settings({}), {"run_id": "test"}, tables)
         (arrival,) = store.list("fourth/")

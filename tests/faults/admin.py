@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -12,6 +12,7 @@ import psycopg2
 from psycopg2.extensions import connection as Session
 
 from datamart.migrations import migrate
+from datamart.warehouse.postgres import PostgresWarehouse
 from embedded import stacksecrets
 from embedded.postgres import OWNER
 from tests.faults.mart import Mart
@@ -59,7 +60,8 @@ class Admin:
         fresh = mart.in_database(f"fresh_{uuid4().hex}")
         self.do(f"CREATE DATABASE {fresh.database} OWNER {OWNER}")
         try:
-            migrate(fresh.uri)
+            with closing(PostgresWarehouse(fresh.uri)) as warehouse:
+                migrate(warehouse)
             yield fresh
         finally:
             self.do(f"DROP DATABASE {fresh.database} WITH (FORCE)")

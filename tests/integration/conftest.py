@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import count
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import psycopg2
@@ -16,6 +14,7 @@ from datamart.migrations import migrate
 from datamart.objects import ObjectStore
 from datamart.warehouse.postgres import PostgresWarehouse
 from tests.bucket import own_bucket
+from tests.databases import own_database
 from tests.integration.landing_sound import assert_landed
 from tests.integration.landing_zone import Dated, Zone
 from tests.integration.sound import assert_converged, assert_sound
@@ -29,26 +28,14 @@ _numbers = count(1)
 @pytest.fixture(scope="module")
 def database(warehouse_and_s3: Stack) -> Iterator[Database]:
     """A fresh migrated database for the module: dropping one costs a checkpoint, too much for each test."""
-    env, name = warehouse_and_s3.env, f"integration_{next(_numbers)}"
-    dsn, reader_dsn = (
-        urlsplit(env[kind])._replace(path=f"/{name}").geturl() for kind in ("WAREHOUSE_URI", "WAREHOUSE_READ_URI")
-    )
-    owner, reader = urlsplit(dsn).username, urlsplit(reader_dsn).username
-    secrets = json.loads((warehouse_and_s3.directory / "secrets" / "secrets.json").read_text())
-    at = {"host": urlsplit(dsn).hostname, "port": urlsplit(dsn).port, "dbname": "postgres", "user": "postgres"}
-    with closing(psycopg2.connect(**at, password=secrets["postgres_superuser"])) as administration:
-        administration.autocommit = True
-        with administration.cursor() as cursor:
-            cursor.execute(f"CREATE DATABASE {name} OWNER {owner}")
-            cursor.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
-            cursor.execute(f"GRANT CONNECT ON DATABASE {name} TO {reader}")
-            migrate(dsn, reader_role=reader)
-            with closing(psycopg2.connect(dsn)) as observer:
-                observer.autocommit = True
-                opened = Database(dsn, reader_dsn, observer)
-                opened.sql("SET lock_timeout = '20s'")  # who locks readers out is to fail, not to hang
-                yield opened
-            cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with own_database(warehouse_and_s3, f"integration_{next(_numbers)}") as own:
+        with closing(PostgresWarehouse(own.dsn)) as warehouse:
+            migrate(warehouse, reader_role=own.reader.username)
+        with closing(psycopg2.connect(own.dsn)) as observer:
+            observer.autocommit = True
+            opened = Database(own.dsn, own.reader_dsn, observer)
+            opened.sql("SET lock_timeout = '20s'")  # who locks readers out is to fail, not to hang
+            yield opened
 
 
 @pytest.fixture(scope="session")

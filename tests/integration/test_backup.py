@@ -355,7 +355,7 @@ def test_a_manifest_that_s3_took_twice_is_one(vault: Vault) -> None:
 
 def test_a_fourth_table_needs_no_more_than_its_entry(vault: Vault) -> None:
     tables, world = (*TABLES, OFFICES), vault.world
-    migrate(world.database.dsn, tables=tables)
+    migrate(world.warehouse, tables=tables)
     run = {"dag_id": "recovery", "run_id": "fourth"}
     with closing(PostgresWarehouse(world.database.dsn)) as warehouse:
         loader = Loader(warehouse, world.store, vault.settings(), run, tables)

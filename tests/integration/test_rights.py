@@ -70,5 +70,5 @@ def test_the_reader_gets_no_further(world: World, reader: Any, statement: str) -
 def test_a_second_migration_changes_nothing(world: World) -> None:
     world.load("jobs.csv", b"1,a\nx,bad\n")
     before = world.snapshot()
-    assert migrate(world.database.dsn, reader_role="datamart_read") == []
+    assert migrate(world.warehouse, reader_role="datamart_read") == []
     assert world.snapshot() == before

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,6 +30,10 @@ class Database:
     reader_dsn: str
     observer: Any
 
+    def connect(self) -> Warehouse:
+        """A session of the product."""
+        return PostgresWarehouse(self.dsn)
+
     def sql(self, text: str, *values: object) -> list[Row]:
         """Run and commit one statement; its rows, if it has any."""
         with self.observer.cursor() as cursor:
@@ -56,7 +60,7 @@ class World:
     database: Database
     store: ObjectStore
     prefix: str
-    warehouse: PostgresWarehouse
+    warehouse: Warehouse
     fill_from_bytes: int = 0
     asked: list[tuple[Arrival, dict[str, Any]]] = field(default_factory=list)
     _runs: Iterator[int] = field(default_factory=lambda: count(1))
@@ -103,9 +107,9 @@ class World:
         return self.loader(run, **settings).replace(arrivals, table_named(table))
 
     @contextmanager
-    def connected(self, kind: type[PostgresWarehouse] = PostgresWarehouse) -> Iterator[PostgresWarehouse]:
+    def connected(self, kind: Callable[[str], Warehouse] | None = None) -> Iterator[Warehouse]:
         """One more connection to the warehouse."""
-        with closing(kind(self.database.dsn)) as warehouse:
+        with closing(kind(self.database.dsn) if kind else self.database.connect()) as warehouse:
             yield warehouse
 
     def sql(self, text: str, *values: object) -> list[Row]:

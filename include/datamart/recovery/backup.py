@@ -57,9 +57,9 @@ class Backup:
     def _take(self, chosen: list[Table], written: list[str]) -> Manifest:
         ledger = ledger_name(self.warehouse)
         with self.warehouse.one_moment([f"public.{table.name}" for table in chosen]):
-            found = self.warehouse.query("SELECT CURRENT_TIMESTAMP, table_name, commit_seq FROM ops.tables")
-            taken_at: datetime = found[0][0].astimezone(UTC) if found else datetime.now(UTC)
-            numbers = {table: int(number) for _, table, number in found}
+            taken_at = self.warehouse.now().astimezone(UTC)
+            found = self.warehouse.query("SELECT table_name, commit_seq FROM ops.tables")
+            numbers = {table: int(number) for table, number in found}
             backup_id = new_id(taken_at)
             log.info("Backup %s: %s", backup_id, ", ".join(table.name for table in chosen))
             kept = {table.name: self._table(backup_id, table, numbers.get(table.name), written) for table in chosen}

@@ -16,7 +16,6 @@ import numpy.typing as npt
 from datamart.clean import CleanParts, write_keys
 from datamart.errors import BalanceError
 from datamart.objects import ObjectStore, change_key, removed_key
-from datamart.statements import table_names
 from datamart.tables import Table
 from datamart.warehouse.base import Warehouse
 from datamart.warehouse.values import keys_in
@@ -60,16 +59,16 @@ class Difference:
         """Find what takes back a load's rows that are still as it left them."""
         values = {"load_id": load_id, "commit_seq": commit_seq, "table": self.table.name}
         self._make("undo_difference", values, self.name)
-        names = table_names(self.table, self.name) | {"difference": self.name}
+        names = self.warehouse.names(self.table, self.name) | {"difference": self.name}
         while self.warehouse.execute(self.warehouse.sql("undo_deeper", **names)):
             pass
         self.warehouse.execute(self.warehouse.sql("undo_nothing_before", **names))
         self.warehouse.execute(f"DELETE FROM {self.name} WHERE _change = 'none'")  # noqa: S608
 
     def _make(self, statement: str, values: Mapping[str, object], staging: str, keys: str = "") -> None:
-        names = table_names(self.table, staging) | {"difference": self.name, "newer": keys}
+        names = self.warehouse.names(self.table, staging) | {"difference": self.name, "newer": keys}
         self.warehouse.execute(self.warehouse.sql(statement, **names), values)
-        self.warehouse.execute(f"ANALYZE {self.name}")
+        self.warehouse.analyze(self.name)
 
     def sizes(self) -> Sizes:
         """How much there is to do."""
@@ -114,7 +113,7 @@ class Difference:
         Raises:
             BalanceError: the table has changed since the difference was found.
         """
-        names, sizes = table_names(self.table, self.name), self.sizes()
+        names, sizes = self.warehouse.names(self.table, self.name), self.sizes()
         values = {"change_id": change_id, "commit_seq": commit_seq}
 
         def done(statement: str) -> int:

@@ -22,7 +22,6 @@ from datamart.recovery.fitting import fit
 from datamart.recovery.ledger import change_id, record_drill, register
 from datamart.recovery.manifest import ADOPTED, Manifest
 from datamart.recovery.parts import fetch, rows_in
-from datamart.statements import table_names
 from datamart.tables import TABLES, Table
 from datamart.warehouse.base import Warehouse
 
@@ -99,7 +98,7 @@ class Drill:
         began, told = time.monotonic(), manifest.tables[table.name]
         fitting = fit(self.warehouse, table, manifest, live=False)
         relation, kept = f"{scratch}.{table.name}", fitting.stored
-        self.warehouse.execute(self.warehouse.sql("create_scratch", **table_names(kept, "", target=relation)))
+        self.warehouse.execute(self.warehouse.sql("create_scratch", **self.warehouse.names(kept, target=relation)))
         with ExitStack() as resources:
             fetched = fetch(self.backups, manifest.backup_id, told.parts, resources)
             rows = rows_in(fetched, manifest, kept.kept_schema)

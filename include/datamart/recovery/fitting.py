@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from datamart.errors import ChangeRefused, ConfigurationError
 from datamart.recovery.avro import avro_schema
 from datamart.recovery.manifest import Manifest, column_types
-from datamart.statements import table_names
 from datamart.tables import LOAD_ID, Table
 from datamart.warehouse.base import Warehouse
 
@@ -50,7 +49,7 @@ class Fit:
         """
         lacking = [name for name in self.table.names if name not in self.stored.names]
         filled = ", ".join(f'{"target" if name in lacking else "partly"}."{name}"' for name in self.table.names)
-        names = table_names(self.table, staging) | {"partly": partly, "filled_columns": filled}
+        names = warehouse.names(self.table, staging) | {"partly": partly, "filled_columns": filled}
         warehouse.execute(warehouse.sql("fill_columns", **names))
         known = warehouse.size_of(staging)
         if known != rows:
@@ -135,5 +134,5 @@ def require_free_name(warehouse: Warehouse, name: str, tables: tuple[Table, ...]
         raise ConfigurationError(f"'{name[:64]}' cannot name a table: use a-z, 0-9 and _, at most 51 of them.")
     if name in {table.name for table in tables}:
         raise ConfigurationError(f"{name} is a live table. Leave the other table's name empty to restore it itself.")
-    if warehouse.query("SELECT to_regclass(%(name)s)", {"name": f"public.{name}"})[0][0] is not None:
+    if warehouse.exists(f"public.{name}"):
         raise ConfigurationError(f"public.{name} exists already. Choose another name, or drop it first.")

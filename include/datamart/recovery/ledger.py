@@ -35,7 +35,7 @@ def register(warehouse: Warehouse, manifest: Manifest) -> bool:
         "bytes_total": manifest.size,
         "kind": manifest.kind,
     }
-    return warehouse.execute(warehouse.sql("insert_backup"), values) == 1
+    return warehouse.add_backup(values)
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,8 @@ def record_drill(
 ) -> None:
     """Keep what a drill has found; a backup that passed is proven, one that did not is so no more."""
     now = datetime.now(UTC)
-    with warehouse.transaction():
+
+    def record() -> None:
         warehouse.execute("DELETE FROM ops.drills WHERE drill_id = %(drill_id)s", {"drill_id": number})
         warehouse.execute(
             warehouse.sql("insert_drill"),
@@ -135,3 +136,5 @@ def record_drill(
             "UPDATE ops.backups SET proven_at = %(proven_at)s WHERE backup_id = %(backup_id)s",
             {"proven_at": now if passed else None, "backup_id": backup_id},
         )
+
+    warehouse.atomically(record)

@@ -20,7 +20,6 @@ from datamart.clean import read_keys, read_rows
 from datamart.errors import ChangeRefused
 from datamart.loads import SUPERSEDED
 from datamart.objects import ObjectStore, change_key, clean_key, left_key, removed_key
-from datamart.statements import table_names
 from datamart.tables import Table
 from datamart.warehouse.base import Warehouse
 
@@ -88,7 +87,7 @@ class Replay:
         """
         if not events:
             return []
-        self.warehouse.execute(f'CREATE UNIQUE INDEX {staging}_key ON {staging} ("{self.table.key}")')
+        self.warehouse.index_staging(self.table, staging)
         strange = []
         for place, event in enumerate(events, 1):
             put, removed = self._put(event, staging), self._remove(event, staging)
@@ -132,9 +131,11 @@ class Replay:
             self.warehouse.stage(self.table, one, batches)
         else:
             self.warehouse.stage_kept(self.table, one, batches)
-        statement = "replay_load" if event.kind == "load" else "replay_change"
-        names = table_names(self.table, one, target=staging)
-        put = self.warehouse.execute(self.warehouse.sql(statement, **names), {"load_id": event.change_id})
+        names = self.warehouse.names(self.table, one, target=staging)
+        if event.kind == "load":
+            put = self.warehouse.replay_load(names, event.change_id)
+        else:
+            put = self.warehouse.replay_change(names)
         self.warehouse.drop_staging(one)
         return put
 

@@ -21,9 +21,8 @@ from datamart.recovery.ledger import Change, change_id, find_change, record_chan
 from datamart.recovery.parts import fetch
 from datamart.recovery.point import Wanted, find_point
 from datamart.recovery.undone import mark_loads
-from datamart.recovery.way import Way
+from datamart.recovery.way import Find, Way
 from datamart.settings import Settings
-from datamart.statements import table_names
 from datamart.tables import TABLES, Table, table_named
 from datamart.warehouse.base import Warehouse
 
@@ -80,35 +79,38 @@ class Restore:
             return self._into(change, way) if wanted.into else self._apply(change, way, wanted.seen)
 
     def _apply(self, change: Change, way: Way, seen: int | None) -> Change:
-        table = way.fitting.table
+        table, find = way.fitting.table, way.find()
         difference = Difference(self.warehouse, table, f"difference_{change.change_id}")
-        find = way.find()
-        if change.dry_run:
-            way.resources.callback(way.drop, difference.name)
-            change = replace(change, changed_seq=self.warehouse.changed_number(table))
-            with self.warehouse.transaction():
-                self.warehouse.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-                change = find(change, difference)
-                return _told(change, difference.sizes(), difference.examples())
+        if not change.dry_run:
+            return self.warehouse.atomically(lambda: self._change(change, way, find, difference, seen))
+        way.resources.callback(way.drop, difference.name)
+        change = replace(change, changed_seq=self.warehouse.changed_number(table))
         with self.warehouse.transaction():
-            locked = self.warehouse.lock(table)
-            numbers = locked.next(changed=False)
-            done = find_change(self.warehouse, change.change_id)
-            if done is not None:
-                return done
-            if seen not in (None, locked.changed):
-                raise ChangeRefused(f"{table.name} has changed since the difference was shown. Look at it again.")
+            self.warehouse.hold_moment()
             change = find(change, difference)
-            sizes = difference.sizes()
-            way.fitting.require_insertable(sizes.added)
-            parts = difference.keep(self.store, change.change_id, numbers.commit, self.settings.part_rows)
-            difference.apply(change.change_id, numbers.commit)
-            self._require_count(table, change)
-            change = _told(replace(change, commit_seq=numbers.commit, clean_parts=parts), sizes, {})
-            mark_loads(self.warehouse, table, change)
-            record_change(self.warehouse, change, self.run)
-            self.warehouse.set_sequence(table, numbers.now(changed=change.any))
-            difference.drop()
+            return _told(change, difference.sizes(), difference.examples())
+
+    def _change(self, change: Change, way: Way, find: Find, difference: Difference, seen: int | None) -> Change:
+        """Make the live table equal, within the open transaction."""
+        table = way.fitting.table
+        locked = self.warehouse.lock(table)
+        numbers = locked.next(changed=False)
+        done = find_change(self.warehouse, change.change_id)
+        if done is not None:
+            return done
+        if seen not in (None, locked.changed):
+            raise ChangeRefused(f"{table.name} has changed since the difference was shown. Look at it again.")
+        change = find(change, difference)
+        sizes = difference.sizes()
+        way.fitting.require_insertable(sizes.added)
+        parts = difference.keep(self.store, change.change_id, numbers.commit, self.settings.part_rows)
+        difference.apply(change.change_id, numbers.commit)
+        self._require_count(table, change)
+        change = _told(replace(change, commit_seq=numbers.commit, clean_parts=parts), sizes, {})
+        mark_loads(self.warehouse, table, change)
+        record_change(self.warehouse, change, self.run)
+        self.warehouse.set_sequence(table, numbers.now(changed=change.any))
+        difference.drop()
         return change
 
     def _into(self, change: Change, way: Way) -> Change:
@@ -122,15 +124,18 @@ class Restore:
         change = replace(change, rows=rows, message=message, notes=(*change.notes, *strange))
         if change.dry_run:
             return change
-        with self.warehouse.transaction():
+
+        def create() -> Change:
             self.warehouse.lock(way.fitting.table)  # another attempt of this run waits here
             done = find_change(self.warehouse, change.change_id)
             if done is not None:
                 return done
-            names = table_names(kept, way.staging, target=f"public.{change.into}")
+            names = self.warehouse.names(kept, way.staging, target=f"public.{change.into}")
             self.warehouse.execute(self.warehouse.sql("create_copy", **names))
             record_change(self.warehouse, change, self.run)
-        return change
+            return change
+
+        return self.warehouse.atomically(create)
 
     def _require_count(self, table: Table, change: Change) -> None:
         live = self.warehouse.size_of(f"public.{table.name}")

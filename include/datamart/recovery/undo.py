@@ -21,7 +21,6 @@ from datamart.objects import ObjectStore, clean_key
 from datamart.recovery.difference import Difference
 from datamart.recovery.ledger import Change, change_id, find_change, record_change
 from datamart.settings import Settings
-from datamart.statements import table_names
 from datamart.tables import TABLES, Table, table_named
 from datamart.warehouse.base import Warehouse
 
@@ -73,8 +72,7 @@ class Undo:
             self._read_ahead(table, load)
             if dry_run:
                 return self._found(change, table, load, difference, keep_later)
-            with self.warehouse.transaction():
-                return self._apply(change, table, load, difference, keep_later)
+            return self.warehouse.atomically(lambda: self._apply(change, table, load, difference, keep_later))
         finally:
             with suppress(TransientFault):
                 difference.drop()
@@ -148,7 +146,7 @@ class Undo:
     def _touched(self, table: Table, load: Outcome) -> list[Later]:
         """What has changed or removed the load's rows since."""
         values = {"load_id": load.load_id, "commit_seq": load.commit_seq, "table": table.name}
-        found = self.warehouse.query(self.warehouse.sql("undo_touched", **table_names(table, "")), values)
+        found = self.warehouse.query(self.warehouse.sql("undo_touched", **self.warehouse.names(table)), values)
         return [Later(int(one), int(rows), found_equal=False) for one, rows in found]
 
     def _found_equal(

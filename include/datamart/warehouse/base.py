@@ -7,20 +7,24 @@ which dialect it is. Driver errors become ``TerminalFault`` or ``TransientFault`
 from __future__ import annotations
 
 import json
+import logging
+import random
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from datamart.errors import BalanceError
+from datamart.clean import ZSTD
+from datamart.errors import BalanceError, Conflict
 from datamart.loads import SUPERSEDED, Arrival, Counts, Mode, Outcome, Verdict
 from datamart.reasons import Reject
-from datamart.statements import statement, table_names
+from datamart.statements import WORDS, statement, table_names
 from datamart.tables import Column, Table, Type
 from datamart.warehouse.values import (
     LEDGER,
@@ -34,11 +38,33 @@ from datamart.warehouse.values import (
     require_one,
 )
 
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+_TRIES = 6
+_FIRST_PAUSE = 0.2
+
+
+class Filler(Protocol):
+    """Copies rows straight into an empty table, within the open transaction that holds its lock."""
+
+    def append(self, table: Table, load_id: int, batches: Iterable[pa.RecordBatch]) -> None:
+        """Copy ``batches`` into the table itself."""
+
+    def savepoint(self) -> str:
+        """A place in the open transaction to roll back to."""
+
+    def roll_back_to(self, savepoint: str) -> None:
+        """Undo what the open transaction did since ``savepoint``."""
+
 
 class Warehouse(ABC):
     """One connection. Temporary staging lives as long as it does; ``transaction`` is the unit of truth."""
 
     dialect: str
+    parquet: Mapping[str, Any] = ZSTD
+    """How clean parquet is written, so that the server can read it if it reads files."""
 
     @abstractmethod
     def execute(self, text: str, values: Mapping[str, object] | None = None) -> int:
@@ -52,21 +78,34 @@ class Warehouse(ABC):
     def transaction(self) -> AbstractContextManager[None]:
         """A context manager: commits at its end, rolls back on any error."""
 
-    @abstractmethod
-    def can_fill(self, table: Table) -> bool:
-        """The table is empty and ``append`` may copy straight into it."""
+    def atomically(self, work: Callable[[], T]) -> T:
+        """What ``work`` gives, done in one transaction; all of it is done again when another one was in its way.
 
-    @abstractmethod
-    def append(self, table: Table, load_id: int, batches: Iterable[pa.RecordBatch]) -> None:
-        """Copy ``batches`` into the table itself, within the open transaction. Needs the lock."""
+        Raises:
+            Conflict: others were in the way each time.
+        """
 
-    @abstractmethod
-    def savepoint(self) -> str:
-        """A place in the open transaction to roll back to."""
+        def once() -> T:
+            with self.transaction():
+                return work()
 
-    @abstractmethod
-    def roll_back_to(self, savepoint: str) -> None:
-        """Undo what the open transaction did since ``savepoint``."""
+        return self.despite_conflicts(once)
+
+    def despite_conflicts(self, once: Callable[[], T]) -> T:
+        """What a whole transaction gives, tried some times."""
+        for attempt in range(1, _TRIES + 1):
+            try:
+                return once()
+            except Conflict as conflict:
+                if attempt == _TRIES:
+                    raise
+                log.info("%s The transaction is tried again (%d of %d).", conflict, attempt, _TRIES - 1)
+                time.sleep(_FIRST_PAUSE * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
+        raise AssertionError
+
+    def filler(self, table: Table) -> Filler | None:  # noqa: ARG002 - a dialect may look at it
+        """What fills the table while it is empty; None when it is not, or where rows are always staged."""
+        return None
 
     @abstractmethod
     def stage(self, table: Table, staging: str, batches: Iterable[pa.RecordBatch]) -> None:
@@ -85,8 +124,41 @@ class Warehouse(ABC):
         """Rows of ``relation``, a table of the columns of ``table`` and ``_load_id``, in batches of bounded size."""
 
     @abstractmethod
-    def one_moment(self, relations: Sequence[str]) -> AbstractContextManager[None]:
-        """A transaction that only reads, and sees all tables as they are when it begins."""
+    def one_moment(self, relations: Sequence[str] = ()) -> AbstractContextManager[None]:
+        """A transaction that only reads, and sees all tables - these for certain - as they are when it begins."""
+
+    @abstractmethod
+    def alone(self, work: Callable[[], T]) -> T:
+        """What ``work`` gives, done in one transaction that reads one moment: of two that rewrite the same rows at
+        once, one is done after the other."""
+
+    @abstractmethod
+    def hold_moment(self) -> None:
+        """Let all that the transaction reads be of one moment; its first statement."""
+
+    @abstractmethod
+    def migrating(self) -> AbstractContextManager[None]:
+        """A transaction that no other one of its kind runs beside."""
+
+    @abstractmethod
+    def exists(self, relation: str) -> bool:
+        """There is a table or view of this name (``schema.name``)."""
+
+    @abstractmethod
+    def analyze(self, relation: str) -> None:
+        """Let the planner know a table that has been filled."""
+
+    @abstractmethod
+    def index_staging(self, table: Table, staging: str) -> None:
+        """Prepare staged rows for being looked up by key many times."""
+
+    @abstractmethod
+    def replay_load(self, names: Mapping[str, str], load_id: int) -> int:
+        """Put the rows of ``staging`` into ``target`` as that load's, where they are not the same; how many."""
+
+    @abstractmethod
+    def replay_change(self, names: Mapping[str, str]) -> int:
+        """Put all rows of ``staging`` into ``target``, with the loads that they name; how many."""
 
     @abstractmethod
     def version(self) -> str:
@@ -100,6 +172,22 @@ class Warehouse(ABC):
     def lock(self, table: Table) -> Numbers:
         """Take the table's lock for this transaction; the numbers it guards."""
 
+    def create_table(self, table: Table) -> None:
+        """Make a table of the dictionary, and its history, unless they are there."""
+        self.execute(self.sql("create_table", **self.names(table)))
+
+    def add_backup(self, values: Mapping[str, object]) -> bool:
+        """Add a row to ``ops.backups`` unless the backup has one; whether it had none."""
+        return self.execute(self.sql("insert_backup"), values) == 1
+
+    def put_hold(self, values: Mapping[str, object]) -> None:
+        """Write a row of ``ops.holds``, in the place of the one that the arrival may have."""
+        self.execute(self.sql("put_hold"), values)
+
+    def bytes_in(self, value: Any) -> bytes:
+        """The bytes that a query has given back."""
+        return bytes(value)
+
     @abstractmethod
     def alive(self) -> bool:
         """The session has not ended."""
@@ -108,9 +196,13 @@ class Warehouse(ABC):
     def close(self) -> None:
         """End the connection; temporary tables go with it."""
 
+    def names(self, table: Table, staging: str = "", target: str | None = None) -> dict[str, str]:
+        """What statements about a table call things."""
+        return table_names(table, staging, target)
+
     def sql(self, name: str, **names: str) -> str:
         """The dialect's statement ``name`` with identifiers filled in."""
-        return statement(self.dialect, name).format(**names)
+        return statement(self.dialect, name).format(**WORDS[self.dialect], **names)
 
     @contextmanager
     def looking_up(self, staging: str, target: str) -> Iterator[None]:  # noqa: ARG002 - a dialect may make use of it
@@ -161,7 +253,7 @@ class Warehouse(ABC):
     def leave_to_newer(self, table: Table, staging: str, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Remove staged rows that have one of these keys; the keys of those there were."""
         with self.key_list(table, f"{staging}_newer", keys) as newer:
-            names = table_names(table, staging) | {"newer": newer}
+            names = self.names(table, staging) | {"newer": newer}
             left = keys_in(self.query(self.sql("left_to_newer", **names)))
             self.execute(self.sql("leave_to_newer", **names))
         return left
@@ -245,7 +337,7 @@ class Warehouse(ABC):
         Raises:
             BalanceError: staged rows are neither inserted nor matched exactly once.
         """
-        names = table_names(table, staging)
+        names = self.names(table, staging)
         values = {"load_id": load_id, "commit_seq": commit_seq}
         staged, keys = self.query(f"SELECT COUNT(*), COUNT(DISTINCT {table.key}) FROM {staging}")[0]  # noqa: S608
         merged = self._merge_rows(names, values, staged)
@@ -268,13 +360,13 @@ class Warehouse(ABC):
 
     def preview(self, table: Table, staging: str) -> Counts:
         """What a merge of ``staging`` would do now."""
-        found = self.query(self.sql("merge_preview", **table_names(table, staging)))
+        found = self.query(self.sql("merge_preview", **self.names(table, staging)))
         staged, matched, differing = (int(number) for number in found[0])
         return Counts(inserted=staged - matched, updated=differing, unchanged=matched - differing)
 
     def count_absent(self, table: Table, staging: str) -> int:
         """Rows whose key is not in ``staging``: what a replacement would remove."""
-        return int(self.query(self.sql("replace_preview", **table_names(table, staging)))[0][0])
+        return int(self.query(self.sql("replace_preview", **self.names(table, staging)))[0][0])
 
     def remove_absent(self, table: Table, staging: str, load_id: int, commit_seq: int) -> int:
         """Take rows whose key is not in ``staging`` to the history; how many. Needs the lock.
@@ -282,7 +374,7 @@ class Warehouse(ABC):
         Raises:
             BalanceError: rows removed and rows kept in the history differ.
         """
-        names = table_names(table, staging)
+        names = self.names(table, staging)
         kept = self.execute(self.sql("replace_history", **names), {"load_id": load_id, "commit_seq": commit_seq})
         removed = self.execute(self.sql("replace_delete", **names))
         if kept != removed:
@@ -291,7 +383,7 @@ class Warehouse(ABC):
 
     def keys_removed_by(self, table: Table, change_id: int, commit_seq: int) -> npt.NDArray[np.int64]:
         """Keys of rows that the history has from this commit and that are not in the table any more."""
-        text = self.sql("removed_keys", **table_names(table, ""))
+        text = self.sql("removed_keys", **self.names(table))
         return keys_in(self.query(text, {"change_id": change_id, "commit_seq": commit_seq}))
 
     def join_keys(self, table: Table, stagings: list[str], joined: str) -> None:
@@ -307,7 +399,7 @@ class Warehouse(ABC):
     def rejects_of(self, load_id: int) -> list[tuple[int, str, bytes]]:
         """Line, reasons and raw bytes of each rejected row of a load, in file order."""
         found = self.query(self.sql("read_rejects"), {"load_id": load_id})
-        return [(int(line), str(reasons), bytes(raw)) for line, reasons, raw in found]
+        return [(int(line), str(reasons), self.bytes_in(raw)) for line, reasons, raw in found]
 
     def set_sequence(self, table: Table, numbers: Numbers) -> None:
         """Write the table's numbers back. Needs the lock."""

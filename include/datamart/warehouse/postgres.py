@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain
-from typing import Any
+from typing import TypeVar
 
-import psycopg2
-import psycopg2.errors
 import pyarrow as pa
-from psycopg2.extensions import ISOLATION_LEVEL_READ_COMMITTED
 
 from datamart.ahead import Ahead, ahead
-from datamart.errors import DatamartError, TerminalFault, TransientFault
+from datamart.errors import DatamartError, TerminalFault
 from datamart.reasons import Reject, reasons_text
-from datamart.statements import table_names
 from datamart.tables import Table
-from datamart.warehouse.base import Warehouse
+from datamart.warehouse.base import Filler
 from datamart.warehouse.binarycopy import encoded
 from datamart.warehouse.binaryread import decoded
+from datamart.warehouse.session import SessionWarehouse
 from datamart.warehouse.values import Merged, Numbers
 
-# Classes of SQLSTATE that another try may mend: connection, resources, rollback, operator, system, lock.
-_TRANSIENT = ("08", "40", "53", "55", "57", "58")
+T = TypeVar("T")
+
 _PIECES_AHEAD = 8
 _WORTH_STATISTICS = 1000
 _RETURNS_OLD_ROWS = 180_000  # the first server version whose RETURNING knows "old"
@@ -32,21 +29,17 @@ _RETURNS_OLD_ROWS = 180_000  # the first server version whose RETURNING knows "o
 _PROBE_SHARE = 4
 _PAGES_AT_ONCE = 2048
 _PAGES_OF = "SELECT pg_relation_size(CAST(%(relation)s AS REGCLASS)) / CAST(current_setting('block_size') AS INTEGER)"
-# Both ends notice within about a minute that the other is gone, so that no task waits and no lock is held for ever.
-_PATIENCE = {
-    "application_name": "datamart",
-    "connect_timeout": 10,
-    "keepalives_idle": 30,
-    "keepalives_interval": 10,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 60_000,
-    "options": "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
+_MIGRATION_LOCK = 4_207_849_484
+# The server too notices that a client is gone, and lets nobody wait for ever.
+_OPTIONS = (
+    "-c default_transaction_isolation=read\\ committed"
+    " -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
     " -c tcp_user_timeout=60000 -c client_connection_check_interval=5s -c lock_timeout=600s"
-    " -c idle_in_transaction_session_timeout=900s",
-}
+    " -c idle_in_transaction_session_timeout=900s"
+)
 
 
-class PostgresWarehouse(Warehouse):
+class PostgresWarehouse(SessionWarehouse):
     """One connection to PostgreSQL."""
 
     dialect = "postgres"
@@ -57,61 +50,37 @@ class PostgresWarehouse(Warehouse):
         Raises:
             TransientFault, TerminalFault: as the server, or its absence, answers.
         """
-        with _faults():
-            self._connection = psycopg2.connect(dsn, **_PATIENCE)
-            self._connection.set_session(isolation_level=ISOLATION_LEVEL_READ_COMMITTED, autocommit=True)
+        super().__init__(dsn, _OPTIONS)
 
-    def execute(self, text: str, values: Mapping[str, object] | None = None) -> int:
-        with _faults(), self._connection.cursor() as cursor:
-            cursor.execute(text, values)
-            return int(cursor.rowcount)
-
-    def query(self, text: str, values: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:
-        with _faults(), self._connection.cursor() as cursor:
-            cursor.execute(text, values)
-            return list(cursor.fetchall())
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """BEGIN .. COMMIT; any error rolls back and goes on."""
-        self.execute("BEGIN")
-        try:
-            yield
-        except BaseException:
-            if not self._connection.closed:
-                with suppress(DatamartError):  # the server rolls back by itself what it cannot be asked to
-                    self.execute("ROLLBACK")
-            raise
-        self.execute("COMMIT")
-
-    def can_fill(self, table: Table) -> bool:
-        return not self.query(f"SELECT 1 FROM public.{table.name} LIMIT 1")  # noqa: S608
+    def filler(self, table: Table) -> Filler | None:
+        filled = self.query(f"SELECT 1 FROM public.{table.name} LIMIT 1")  # noqa: S608
+        return None if filled else self
 
     def append(self, table: Table, load_id: int, batches: Iterable[pa.RecordBatch]) -> None:
-        names = table_names(table, "")
+        names = self.names(table)
         self._copy(f"COPY {names['target']} ({names['columns']}, _load_id)", encoded(table, batches, load_id))
 
     def stage(self, table: Table, staging: str, batches: Iterable[pa.RecordBatch]) -> None:
-        names = table_names(table, staging)
+        names = self.names(table, staging)
         self.execute(self.sql("create_staging", **names))
         rows = self._copy(f"COPY {staging} ({names['columns']})", encoded(table, batches))
         if rows >= _WORTH_STATISTICS:
-            self.execute(f"ANALYZE {staging}")
+            self.analyze(staging)
 
     def stage_kept(self, table: Table, staging: str, batches: Iterable[pa.RecordBatch]) -> int:
-        self.execute(self.sql("create_staging_kept", **table_names(table, staging)))
+        self.execute(self.sql("create_staging_kept", **self.names(table, staging)))
         rows = self.append_kept(table, staging, batches)
         if rows >= _WORTH_STATISTICS:
-            self.execute(f"ANALYZE {staging}")
+            self.analyze(staging)
         return rows
 
     def append_kept(self, table: Table, relation: str, batches: Iterable[pa.RecordBatch]) -> int:
-        return self._copy(f"COPY {relation} ({table_names(table, '')['columns']}, _load_id)", encoded(table, batches))
+        return self._copy(f"COPY {relation} ({self.names(table)['columns']}, _load_id)", encoded(table, batches))
 
     def rows_of(self, table: Table, relation: str, condition: str = "") -> Iterator[pa.RecordBatch]:
         """A range of pages at a time: each is a COPY of its own, so that no more is read than is asked for."""
         pages = int(self.query(_PAGES_OF, {"relation": relation})[0][0])
-        columns = f"{table_names(table, '')['columns']}, _load_id"
+        columns = f"{self.names(table)['columns']}, _load_id"
         for first in range(0, max(pages, 1), _PAGES_AT_ONCE):
             end = first + _PAGES_AT_ONCE
             # Pages that were added since lie in the last range.
@@ -119,7 +88,7 @@ class PostgresWarehouse(Warehouse):
             wanted = f" AND {condition}" if condition else ""
             chosen = f"SELECT {columns} FROM {relation} WHERE ctid >= '({first},0)'{until}{wanted}"  # noqa: S608
             rows = _Rows()
-            with _faults(), self._connection.cursor() as cursor:
+            with self._faults(), self._connection.cursor() as cursor:
                 cursor.copy_expert(f"COPY ({chosen}) TO STDOUT (FORMAT binary)", rows)
             batch = decoded(table.kept_schema, rows)
             if batch.num_rows:
@@ -128,8 +97,14 @@ class PostgresWarehouse(Warehouse):
     def version(self) -> str:
         return f"PostgreSQL {self.query('SHOW server_version')[0][0]}"
 
+    def analyze(self, relation: str) -> None:
+        self.execute(f"ANALYZE {relation}")
+
+    def index_staging(self, table: Table, staging: str) -> None:
+        self.execute(f'CREATE UNIQUE INDEX {staging}_key ON {staging} ("{table.key}")')
+
     @contextmanager
-    def one_moment(self, relations: Sequence[str]) -> Iterator[None]:
+    def one_moment(self, relations: Sequence[str] = ()) -> Iterator[None]:
         self.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         try:
             # Before anything is read, as a table that is truncated meanwhile would look empty at an earlier moment.
@@ -137,15 +112,34 @@ class PostgresWarehouse(Warehouse):
                 self.execute(f"LOCK TABLE {relation} IN ACCESS SHARE MODE")
             yield
         finally:
-            if not self._connection.closed:
-                with suppress(DatamartError):
-                    self.execute("ROLLBACK")
+            self._roll_back()
+
+    def alone(self, work: Callable[[], T]) -> T:
+        """The one that comes second finds rows changed, and is done again."""
+
+        def held() -> T:
+            self.hold_moment()
+            return work()
+
+        return self.atomically(held)
+
+    def hold_moment(self) -> None:
+        self.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+
+    @contextmanager
+    def migrating(self) -> Iterator[None]:
+        with self.transaction():
+            self.execute("SELECT pg_advisory_xact_lock(%(key)s)", {"key": _MIGRATION_LOCK})
+            yield
+
+    def exists(self, relation: str) -> bool:
+        return self.query("SELECT to_regclass(%(name)s)", {"name": relation})[0][0] is not None
 
     def _copy(self, target: str, pieces: Iterable[bytes]) -> int:
         """Send pieces while they are made: another thread makes them, this one waits for the server. Rows copied."""
         with ahead(pieces, _PIECES_AHEAD) as made:
             try:
-                with _faults(), self._connection.cursor() as cursor:
+                with self._faults(), self._connection.cursor() as cursor:
                     cursor.copy_expert(f"{target} FROM STDIN (FORMAT binary)", _Source(made))
                     return int(cursor.rowcount)
             except DatamartError:
@@ -173,6 +167,12 @@ class PostgresWarehouse(Warehouse):
         with self.looking_up(names["staging"], names["target"]):
             return int(self.query(self.sql("merge_unchanged", **names), values)[0][0])
 
+    def replay_load(self, names: Mapping[str, str], load_id: int) -> int:
+        return self.execute(self.sql("replay_load", **names), {"load_id": load_id})
+
+    def replay_change(self, names: Mapping[str, str]) -> int:
+        return self.execute(self.sql("replay_change", **names))
+
     @contextmanager
     def looking_up(self, staging: str, target: str) -> Iterator[None]:
         staged, rows = self.query(self.sql("merge_sizes"), {"staging": staging, "target": target})[0]
@@ -189,7 +189,7 @@ class PostgresWarehouse(Warehouse):
         first = next(lines, None)
         if first is None:
             return
-        with _faults(), self._connection.cursor() as cursor:
+        with self._faults(), self._connection.cursor() as cursor:
             cursor.copy_expert(
                 "COPY ops.rejected_rows (load_id, line, reasons, raw) FROM STDIN", _Lines(chain((first,), lines))
             )
@@ -202,12 +202,6 @@ class PostgresWarehouse(Warehouse):
         if not found:
             raise TerminalFault(f"The warehouse does not know table {table.name}. Run its migrations first.")
         return Numbers(int(found[0][0]), int(found[0][1]))
-
-    def alive(self) -> bool:
-        return not self._connection.closed
-
-    def close(self) -> None:
-        self._connection.close()
 
 
 class _Rows(list[bytes]):
@@ -246,16 +240,3 @@ class _Lines(io.RawIOBase):
             size = len(data)
         self._left = data[size:]
         return data[:size]
-
-
-@contextmanager
-def _faults() -> Iterator[None]:
-    """Driver errors as terminal or transient faults, without the statement or row contents in the message."""
-    try:
-        yield
-    except psycopg2.Error as error:
-        code = error.pgcode
-        first = (error.diag.message_primary or str(error).strip().splitlines()[0] if str(error) else "") or "no details"
-        if code is None or code[:2] in _TRANSIENT:
-            raise TransientFault(f"The warehouse did not answer or gave up ({code or 'connection'}): {first}") from None
-        raise TerminalFault(f"The warehouse refused ({code}): {first}") from None

@@ -1,0 +1,91 @@
+"""A session by psycopg2, which PostgreSQL and Redshift both answer: statements, transactions, faults."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg2
+
+from datamart.errors import Conflict, DatamartError, TerminalFault, TransientFault
+from datamart.warehouse.base import Warehouse
+
+# Classes of SQLSTATE that another try may mend: connection, resources, rollback, operator, system, lock.
+_TRANSIENT = ("08", "40", "53", "55", "57", "58")
+# Both ends notice within about a minute that the other is gone, so that no task waits and no lock is held for ever.
+_PATIENCE = {
+    "application_name": "datamart",
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+
+
+class SessionWarehouse(Warehouse):
+    """One connection, in autocommit unless a transaction is open."""
+
+    def __init__(self, dsn: str, options: str = "") -> None:
+        """Connect with a libpq connection string or URI; ``options`` are the server's own settings.
+
+        Raises:
+            TransientFault, TerminalFault: as the server, or its absence, answers.
+        """
+        own = {"options": options} if options else {}
+        with self._faults():
+            self._connection = psycopg2.connect(dsn, **_PATIENCE, **own)
+            self._connection.autocommit = True
+
+    def execute(self, text: str, values: Mapping[str, object] | None = None) -> int:
+        with self._faults(), self._connection.cursor() as cursor:
+            cursor.execute(text, values)
+            return int(cursor.rowcount)
+
+    def query(self, text: str, values: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:
+        with self._faults(), self._connection.cursor() as cursor:
+            cursor.execute(text, values)
+            return list(cursor.fetchall())
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """BEGIN .. COMMIT; any error rolls back and goes on."""
+        self.execute("BEGIN")
+        try:
+            yield
+        except BaseException:
+            self._roll_back()
+            raise
+        self.execute("COMMIT")
+
+    def alive(self) -> bool:
+        return not self._connection.closed
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _roll_back(self) -> None:
+        if self.alive():
+            with suppress(DatamartError):  # the server rolls back by itself what it cannot be asked to
+                self.execute("ROLLBACK")
+
+    def _is_conflict(self, code: str | None, message: str) -> bool:  # noqa: ARG002 - a dialect may know it by its text
+        """The server has given up this transaction for another one."""
+        return code is not None and code[:2] == "40"
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        """Driver errors as faults, without the statement or row contents in the message."""
+        try:
+            yield
+        except psycopg2.Error as error:
+            code, text = error.pgcode, str(error).strip()
+            message = error.diag.message_primary or (text.splitlines()[0] if text else "no details")
+            if self._is_conflict(code, message):
+                raise Conflict(f"Another transaction was in the way ({code}): {message}") from None
+            if code is None or code[:2] in _TRANSIENT:
+                raise TransientFault(
+                    f"The warehouse did not answer or gave up ({code or 'connection'}): {message}"
+                ) from None
+            raise TerminalFault(f"The warehouse refused ({code}): {message}") from None

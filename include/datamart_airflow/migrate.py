@@ -1,0 +1,32 @@
+"""Brings the warehouse behind Airflow's connections to the schema this version needs.
+
+    python -m datamart_airflow.migrate
+
+Needed once for each version, before its Dags run; again it changes nothing. Who logs in by ``warehouse_read`` may read
+afterwards.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from datamart.errors import DatamartError
+from datamart.migrations import migrate
+from datamart_airflow import clients
+
+
+def main() -> int:
+    """Migrate and say what was done; 1 when it could not be."""
+    try:
+        reader = clients.login_of("warehouse_read")
+        with clients.warehouse() as warehouse:
+            applied = migrate(warehouse, reader_role=reader)
+    except DatamartError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print("\n".join(f"applied {name}" for name in applied) or "The warehouse is up to date.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,7 @@
+CREATE TABLE {target}
+DISTSTYLE AUTO
+AS
+SELECT
+    {columns},
+    _load_id
+FROM {staging}

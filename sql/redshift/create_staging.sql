@@ -1,0 +1,4 @@
+CREATE TEMPORARY TABLE {staging} (
+    {definitions}
+)
+DISTSTYLE KEY DISTKEY ({key}) SORTKEY ({key})

@@ -1,0 +1,2 @@
+DELETE FROM ops.holds
+WHERE arrival_id = %(arrival_id)s
