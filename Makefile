@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run down status health env install test check bench
+.PHONY: help run down status health env install test check bench sql
 
 help: ## show this help
 	@echo "Usage: make <target>"; echo
@@ -36,7 +36,10 @@ check: $(STAMP) ## lint, format, types, SQL grammar; changes nothing
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	@$(PY) -m embedded.sqlcheck
+	@PYTHONPATH=include $(PY) -m embedded.sqlcheck
+
+sql: $(STAMP) ## print all SQL of a dialect as one script: make -s sql DIALECT=redshift
+	@PYTHONPATH=include $(PY) -m embedded.sqlscript $(or $(DIALECT),postgres)
 
 bench: $(STAMP) ## run the benchmarks
 	$(PY) -m bench

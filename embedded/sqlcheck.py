@@ -6,9 +6,13 @@ a server would be sent.
 
 import re
 import sys
+from collections.abc import Mapping
 
 import sqlfluff
 
+from datamart.statements import WORDS, table_names
+from datamart.tables import table_named
+from datamart.warehouse.redshift import distribution
 from embedded.settings import REPOSITORY
 
 DIALECTS = {"common": ("postgres", "redshift"), "postgres": ("postgres",), "redshift": ("redshift",)}
@@ -17,22 +21,22 @@ EXCLUDED = ["layout", "RF04", "RF03", "AL03", "AM04", "ST06", "CP05", "CV11", "R
 _TEXTS = {"manifest": "'s3://bucket/manifest.json'", "place": "'s3://bucket/part-'", "query": "'SELECT 1'"}
 
 
-def rendered(text: str, dialect: str) -> str:
-    """The statement as a server would see it."""
-    sys.path.insert(0, str(REPOSITORY / "include"))
-    from datamart.statements import WORDS, table_names
-    from datamart.tables import table_named
-
-    names = table_names(table_named("hired_employees"), "staging_1", blanks_count=dialect == "postgres")
-    names |= WORDS[dialect]
+def filled(text: str, dialect: str, table: str = "hired_employees", own: Mapping[str, str] | None = None) -> str:
+    """The statement with identifiers filled in, those of ``own`` before others; values are still to be bound."""
+    named = table_named(table)
+    names = table_names(named, "staging_1", blanks_count=dialect == "postgres") | WORDS[dialect]
     names |= {"difference": "difference_1", "partly": "partly_1", "filled_columns": 'partly."id"'}
     names |= {"newer": "newer_1", "table_name": "hired_employees", "column_name": "job_id"}
     names |= {"source": "public.hires", "conditions": "1 = 1"}
     names |= {"referenced": "public.jobs", "referenced_key": '"id"'}
-    names |= {"distribution": 'DISTSTYLE KEY DISTKEY ("id")', "relation": "staging_1", "role": "DEFAULT"}
-    if "({values})" in text:
-        names |= {"columns": "load_id", "values": "%(load_id)s"}
-    return re.sub(r"%\((\w+)\)s", lambda found: _TEXTS.get(found[1], "1"), text.format(**names))
+    names |= {"distribution": distribution(named), "relation": "staging_1", "role": "DEFAULT"}
+    return text.format(**(names | dict(own or {})))
+
+
+def rendered(text: str, dialect: str) -> str:
+    """The statement as a server would see it."""
+    own = {"columns": "load_id", "values": "%(load_id)s"} if "({values})" in text else {}
+    return re.sub(r"%\((\w+)\)s", lambda found: _TEXTS.get(found[1], "1"), filled(text, dialect, own=own))
 
 
 def main() -> int:

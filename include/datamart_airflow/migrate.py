@@ -13,10 +13,12 @@ import sys
 from datamart.errors import DatamartError
 from datamart.migrations import migrate
 from datamart_airflow import clients
+from datamart_airflow.airflow_state import become_server_process
 
 
 def main() -> int:
     """Migrate and say what was done; 1 when it could not be."""
+    become_server_process()  # connections in Airflow's database are not shown to others
     try:
         reader = clients.login_of("warehouse_read")
         with clients.warehouse() as warehouse:

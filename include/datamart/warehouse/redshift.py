@@ -155,17 +155,13 @@ class RedshiftWarehouse(SessionWarehouse):
 
     @contextmanager
     def migrating(self) -> Iterator[None]:
-        self.execute("CREATE SCHEMA IF NOT EXISTS ops")
-        self.execute("CREATE TABLE IF NOT EXISTS ops.lock_ledger (locked BOOLEAN)")
+        self.execute(self.sql("begin_migrations"))
         with self.transaction():
             self.execute("LOCK TABLE ops.lock_ledger")
             yield
 
     def create_table(self, table: Table) -> None:
-        """What refers to other tables is large and lies by its key; what does not is small and lies on every node."""
-        names = self.names(table)
-        spread = f"DISTSTYLE KEY DISTKEY ({names['key']})" if table.references else "DISTSTYLE ALL"
-        self.execute(self.sql("create_table", **names, distribution=spread))
+        self.execute(self.sql("create_table", **self.names(table), distribution=distribution(table)))
 
     def exists(self, relation: str) -> bool:
         schema, _, name = relation.partition(".")
@@ -201,6 +197,11 @@ class RedshiftWarehouse(SessionWarehouse):
 
     def _is_conflict(self, code: str | None, message: str) -> bool:
         return bool(_CONFLICT.match(message)) or super()._is_conflict(code, message)
+
+
+def distribution(table: Table) -> str:
+    """What refers to other tables is large and is spread by its key; what does not is small and is on every node."""
+    return f'DISTSTYLE KEY DISTKEY ("{table.key}")' if table.references else "DISTSTYLE ALL"
 
 
 def _reject_batches(load_id: int, rejects: Iterable[Reject]) -> Iterator[pa.RecordBatch]:
