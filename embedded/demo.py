@@ -149,9 +149,11 @@ class Demo:
     def _print_insights(self) -> None:
         for title, insight in INSIGHTS.items():
             records = self.api.insights(table=insight, year=YEAR, limit=MOST)
-            header = tuple(records[0]) if records else ()
+            if not records:
+                self.console.plain(f"\n{title}\n  nobody")
+                continue
             rows = [tuple(record.values()) for record in records[:SHOWN]]
-            self.console.plain(f"\n{title}\n{table(header, rows)}")
+            self.console.plain(f"\n{title}\n{table(tuple(records[0]), rows)}")
             if len(records) > SHOWN:
                 self.console.plain(f"  ... and {len(records) - SHOWN} more")
         self.console.plain()

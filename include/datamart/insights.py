@@ -55,7 +55,7 @@ def refresh(warehouse: Warehouse, run: Mapping[str, str] | None = None) -> dict[
             )
         return rows
 
-    return warehouse.alone(refreshed)
+    return warehouse.refreshing(refreshed)
 
 
 def insight_named(name: str) -> Insight:

@@ -23,7 +23,7 @@ from datamart.errors import TerminalFault, TransientFault
 from datamart.holds import Holds
 from datamart.landing import PREFIX as LANDING
 from datamart.loads import Arrival
-from datamart.objects import ObjectStore
+from datamart.objects import EXCHANGE, ObjectStore
 from datamart.objects import s3_faults as faults
 from datamart.settings import Settings
 from datamart.tables import TABLES, Table
@@ -90,6 +90,13 @@ class Retention:
             values = {"table": table, "refused_before": before, "applied_before": min(before, free)}
             removed += self._sweep(f"clean/{table}/", _CLEAN, self._is_stray_part, due, values)
             removed += Removed(loads=self._mark_clean(due, values))
+        return removed + self._exchange()
+
+    def _exchange(self) -> Removed:
+        """Files on their way into or out of the warehouse whose process was ended before it removed them."""
+        removed = Removed()
+        for page in _pages(self.store.walk(EXCHANGE)):
+            removed += self._remove([], [one for one in page if one.last_modified < self.now - SLACK])
         return removed
 
     def rejects(self) -> Removed:

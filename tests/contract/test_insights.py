@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -67,6 +68,20 @@ def test_insights_tell_how_fresh_they_are(world: World) -> None:
     assert insights.freshness(world.warehouse, insights.INSIGHTS[0]).behind
     insights.refresh(world.warehouse)
     assert world.sql("SELECT COUNT(*) FROM ops.insight_refreshes") == [(4,)]
+
+
+def test_two_refreshes_at_once_write_each_row_once(world: World) -> None:
+    world.load("jobs.csv", b"1,a\n")
+    world.load("departments.csv", b"1,b\n")
+    world.load("hired_employees.csv", b"1,n,2021-02-03T04:05:06Z,1,1\n")
+
+    def refresh(_: int) -> None:
+        with world.connected() as warehouse:
+            insights.refresh(warehouse)
+
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(refresh, range(6)))
+    assert world.sql("SELECT COUNT(*) FROM public.hires_department_job") == [(1,)]
 
 
 def test_the_ledger_is_paged_filtered_and_counted_by_day(world: World) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from datamart import insights
 from datamart.errors import BalanceError, Conflict, DatamartError, TerminalFault, TransientFault
 from datamart.tables import table_named
 from datamart.warehouse.exchange import Exchange, Sent
@@ -145,20 +144,6 @@ def test_tables_are_loaded_beside_each_other(world: World) -> None:
         assert len(world.rows(table)) == 8
         numbers = world.sql("SELECT commit_seq FROM ops.loads WHERE table_name = %s ORDER BY 1", table)
         assert numbers == [(1,), (2,), (3,), (4,)]
-
-
-def test_two_refreshes_at_once_write_each_row_once(world: World) -> None:
-    world.load("jobs.csv", b"1,a\n")
-    world.load("departments.csv", b"1,b\n")
-    world.load("hired_employees.csv", b"1,n,2021-02-03T04:05:06Z,1,1\n")
-
-    def refresh(_: int) -> None:
-        with world.connected() as warehouse:
-            insights.refresh(warehouse)
-
-    with ThreadPoolExecutor(3) as threads:
-        list(threads.map(refresh, range(3)))
-    assert world.sql("SELECT COUNT(*) FROM public.hires_department_job") == [(1,)]
 
 
 class Meddling(Exchange):

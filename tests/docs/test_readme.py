@@ -10,11 +10,10 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 
-import psycopg2
 import pytest
 
 from embedded.console import table
-from embedded.demo import INSIGHTS, YEAR
+from embedded.demo import INSIGHTS, MOST, YEAR
 from tests.product import Product
 from tests.stack import REPOSITORY, Stack
 
@@ -121,20 +120,19 @@ def normal(text: str) -> list[str]:
     return [re.sub(r" +", " ", re.sub(r"-{2,}", "--", line)).strip() for line in text.strip().splitlines()]
 
 
-def test_insights_that_make_run_prints_are_those_of_the_samples(reader: Reader, stack: Stack) -> None:
+def test_insights_that_make_run_prints_are_those_of_the_samples(reader: Reader, product: Product) -> None:
     del reader  # has brought the tables to the state after `make run`
     (shown,) = [block.output for block in BLOCKS if "make run\n" in block.commands]
     assert shown is not None
-    with psycopg2.connect(stack.env["WAREHOUSE_READ_URI"]) as connection, connection.cursor() as cursor:
-        for title, (header, statement) in INSIGHTS.items():
-            cursor.execute(statement, (YEAR,))
-            whole = table(header, cursor.fetchall()).splitlines()
-            start = shown.index(f"{title}\n") + len(title) + 1
-            lines = shown[start:].split("\n\n")[0].splitlines()
-            rows = list(takewhile(lambda line: line.strip() != "...", lines))
-            assert len(rows) >= 5
-            assert normal("\n".join(rows)) == normal("\n".join(whole[: len(rows)]))
-            assert (len(rows) < len(whole)) == (len(rows) < len(lines)), "cut without saying so"
+    for title, insight in INSIGHTS.items():
+        records = product.api.insights(table=insight, year=YEAR, limit=MOST)
+        whole = table(tuple(records[0]), [tuple(record.values()) for record in records]).splitlines()
+        start = shown.index(f"{title}\n") + len(title) + 1
+        lines = shown[start:].split("\n\n")[0].splitlines()
+        rows = list(takewhile(lambda line: line.strip() != "...", lines))
+        assert len(rows) >= 5
+        assert normal("\n".join(rows)) == normal("\n".join(whole[: len(rows)]))
+        assert (len(rows) < len(whole)) == (len(rows) < len(lines)), "cut without saying so"
 
 
 @pytest.mark.parametrize("block", RUN, ids=lambda block: f"line_{block.line}")

@@ -636,3 +636,18 @@ def test_holds_end_when_their_file_is_gone_or_has_been_replaced(world: World) ->
     assert len(holds.all()) == 3
     assert retention(world).holds() == Removed(rows=2)
     assert set(holds.all()) == {stays.arrival_id}
+
+
+def test_what_a_process_that_was_ended_left_on_its_way_goes_after_a_day(
+    world: World, object_store: ObjectStore
+) -> None:
+    object_store.write("exchange/ended/part-00000.parquet", b"left")
+    assert retained(world, object_store, NOW + SLACK - DAY / 24) == Removed()
+    assert object_store.list("exchange/")
+    assert retained(world, object_store, NOW + SLACK + DAY) == Removed(orphans=1, bytes=4)
+    assert not object_store.list("exchange/")
+
+
+def retained(world: World, store: ObjectStore, now: datetime) -> Removed:
+    """What is cleaned at that time."""
+    return Retention(world.warehouse, store, load_settings({}), now).clean()

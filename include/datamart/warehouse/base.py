@@ -128,9 +128,8 @@ class Warehouse(ABC):
         """A transaction that only reads, and sees all tables - these for certain - as they are when it begins."""
 
     @abstractmethod
-    def alone(self, work: Callable[[], T]) -> T:
-        """What ``work`` gives, done in one transaction that reads one moment: of two that rewrite the same rows at
-        once, one is done after the other."""
+    def refreshing(self, work: Callable[[], T]) -> T:
+        """What ``work`` gives, done in one transaction that reads one moment, while no other one refreshes insights."""
 
     @abstractmethod
     def hold_moment(self) -> None:

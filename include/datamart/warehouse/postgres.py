@@ -114,14 +114,15 @@ class PostgresWarehouse(SessionWarehouse):
         finally:
             self._roll_back()
 
-    def alone(self, work: Callable[[], T]) -> T:
-        """The one that comes second finds rows changed, and is done again."""
+    def refreshing(self, work: Callable[[], T]) -> T:
+        """The lock comes before the moment: who waits for it sees what the other one has written."""
 
-        def held() -> T:
+        def locked() -> T:
             self.hold_moment()
+            self.execute("LOCK TABLE ops.insight_refreshes IN EXCLUSIVE MODE")
             return work()
 
-        return self.atomically(held)
+        return self.atomically(locked)
 
     def hold_moment(self) -> None:
         self.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")

@@ -121,6 +121,9 @@ class RedshiftWarehouse(SessionWarehouse):
         finally:
             self._roll_back()
 
+    def refreshing(self, work: Callable[[], T]) -> T:
+        return self._alone(work)
+
     def hold_moment(self) -> None:
         """Every transaction reads what was committed when it began to read."""
 
@@ -135,16 +138,16 @@ class RedshiftWarehouse(SessionWarehouse):
         return Numbers(int(found[0][0]), int(found[0][1]))
 
     def add_backup(self, values: Mapping[str, object]) -> bool:
-        return self.alone(lambda: self.execute(self.sql("insert_backup"), values) == 1)
+        return self._alone(lambda: self.execute(self.sql("insert_backup"), values) == 1)
 
     def put_hold(self, values: Mapping[str, object]) -> None:
         def put() -> None:
             self.execute(self.sql("forget_hold"), values)
             self.execute(self.sql("insert_hold"), values)
 
-        self.alone(put)
+        self._alone(put)
 
-    def alone(self, work: Callable[[], T]) -> T:
+    def _alone(self, work: Callable[[], T]) -> T:
         """Under one lock for all that no key keeps from being written twice; it is taken before anything is read."""
 
         def locked() -> T:
