@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import random
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import pytest
 
 from datamart import insights
 from datamart.charts import all_charts
@@ -70,18 +74,29 @@ def test_insights_tell_how_fresh_they_are(world: World) -> None:
     assert world.sql("SELECT COUNT(*) FROM ops.insight_refreshes") == [(4,)]
 
 
-def test_two_refreshes_at_once_write_each_row_once(world: World) -> None:
+def test_two_refreshes_at_once_write_each_row_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.load("jobs.csv", b"1,a\n")
     world.load("departments.csv", b"1,b\n")
     world.load("hired_employees.csv", b"1,n,2021-02-03T04:05:06Z,1,1\n")
+    written = threading.Event()
+    with world.connected() as first, world.connected() as second, ThreadPoolExecutor(1) as thread:
+        own = first.execute
 
-    def refresh(_: int) -> None:
-        with world.connected() as warehouse:
-            insights.refresh(warehouse)
+        def slow(text: str, values: Any = None) -> int:
+            """The other one begins when this one has written and not yet committed."""
+            rows = own(text, values)
+            if "INSERT INTO public.hires_department_job" in text:
+                written.set()
+                time.sleep(0.5)
+            return rows
 
-    with ThreadPoolExecutor(3) as threads:
-        list(threads.map(refresh, range(6)))
+        monkeypatch.setattr(first, "execute", slow)
+        refreshing = thread.submit(insights.refresh, first)
+        assert written.wait(30)
+        insights.refresh(second)
+        refreshing.result()
     assert world.sql("SELECT COUNT(*) FROM public.hires_department_job") == [(1,)]
+    assert world.sql("SELECT COUNT(*) FROM ops.insight_refreshes") == [(4,)]
 
 
 def test_the_ledger_is_paged_filtered_and_counted_by_day(world: World) -> None:
