@@ -53,6 +53,16 @@ class Product:
                     raise
                 time.sleep(0.5)
 
+    @contextmanager
+    def paused(self, dag_id: str) -> Iterator[None]:
+        """No run of a Dag starts meanwhile, nor afterwards for what happened meanwhile."""
+        self.known(dag_id)
+        self.api.patch(f"/dags/{dag_id}", {"is_paused": True})
+        try:
+            yield
+        finally:
+            self.api.patch(f"/dags/{dag_id}", {"is_paused": False})
+
     def put(self, prefix: str, name: str, body: bytes) -> None:
         self.s3.put_object(Bucket=self.bucket, Key=f"{prefix}{name}", Body=body)
 

@@ -12,10 +12,12 @@ from typing import Any
 
 import boto3
 
-from embedded import ports
+from embedded import pidfile, ports
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 START_SECONDS = 240
+PARSED_SELDOM = "[dag_processor]\nmin_file_process_interval = 300\n"
+"""Airflow parses a Dag's file when it is new or changed; that it also does so each half minute is not needed here."""
 
 
 @dataclass
@@ -26,6 +28,7 @@ class Stack:
     airflow: bool = True
     process: subprocess.Popen[bytes] | None = None
     variables: dict[str, str] = field(default_factory=dict)
+    _env: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         airflow, s3, postgres = ports.free_ports(3)
@@ -43,11 +46,11 @@ class Stack:
         file = self.directory.parent / f"{self.directory.name}.out"
         return file.read_text() if file.exists() else ""
 
-    def command(self, name: str) -> subprocess.CompletedProcess[str]:
+    def command(self, name: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "embedded", name],
             cwd=REPOSITORY,
-            env=os.environ | self.variables,
+            env=os.environ | self.variables | variables,
             capture_output=True,
             text=True,
             timeout=120,
@@ -55,6 +58,12 @@ class Stack:
         )
 
     def launch(self) -> None:
+        self._env = {}
+        home = self.directory / "airflow"
+        if self.airflow and not home.exists():
+            self.directory.mkdir(mode=0o700, exist_ok=True)
+            home.mkdir()
+            (home / "airflow.cfg").write_text(PARSED_SELDOM)
         with (self.directory.parent / f"{self.directory.name}.out").open("wb") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "embedded", "up"],
@@ -69,10 +78,15 @@ class Stack:
         self.launch()
         assert self.process is not None
         deadline = time.monotonic() + START_SECONDS
-        while self.command("status").returncode != 0:
+        while not self.says_ready or self.command("status").returncode != 0:
             assert self.process.poll() is None, f"the stack ended while it started:\n{self.output}"
             assert time.monotonic() < deadline, f"the stack did not start:\n{self.output}"
-            time.sleep(0.5)
+            time.sleep(0.2)
+
+    @property
+    def says_ready(self) -> bool:
+        """Whether it has noted that it is ready: cheaper to ask, many times, than the command of its users."""
+        return pidfile.read(self.directory / "up.json").get("ready") is True
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         assert self.process is not None
@@ -81,10 +95,12 @@ class Stack:
 
     @property
     def env(self) -> dict[str, str]:
-        """What `make -s env` exports, without PATH."""
-        lines = self.command("env").stdout.splitlines()
-        pairs = [shlex.split(line)[1].split("=", 1) for line in lines if not line.startswith("export PATH=")]
-        return dict(pairs)
+        """What `make -s env` exports, without PATH; asked once for each start."""
+        if not self._env:
+            lines = self.command("env").stdout.splitlines()
+            pairs = [shlex.split(line)[1].split("=", 1) for line in lines if not line.startswith("export PATH=")]
+            self._env = dict(pairs)
+        return dict(self._env)
 
     @property
     def s3(self) -> Any:

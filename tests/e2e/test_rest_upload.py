@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
@@ -24,9 +25,11 @@ CLIENTS = 50
 
 
 @pytest.fixture(scope="module")
-def rest(stack: Stack, product: Product) -> Rest:
+def rest(stack: Stack, product: Product) -> Iterator[Rest]:
+    """Nobody here looks at the insights, so that they need not be computed anew for each upload."""
     product.known("ingest_upload")
-    return Rest.of(stack)
+    with product.paused("refresh_insights"):
+        yield Rest.of(stack)
 
 
 def jobs(rows: int = 2, value: str = "Post") -> bytes:

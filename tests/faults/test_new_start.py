@@ -1,6 +1,6 @@
-"""37, 38: new code is deployed in the middle of a run, and later all that Airflow knows is lost.
+"""37, 38: Airflow stands still, new code is deployed in the middle of a run, and later all that Airflow knows is lost.
 
-Both on a stack of their own, which runs from a copy of this repository.
+All on one stack of their own, which runs from a copy of this repository, watches closely and tells a webhook.
 """
 
 from __future__ import annotations
@@ -24,11 +24,15 @@ from tests.faults.mart import Mart
 from tests.faults.processes import Tasks
 from tests.faults.runs import DAG, Airflow, Api, until
 from tests.faults.sound import assert_kept, assert_sound, state
+from tests.faults.standstill import PARTS, frozen, metadata_away, tells
+from tests.listeners import Calls, web_server
 from tests.product import Product
 from tests.stack import REPOSITORY, Stack
 
 NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "tests", "bench", "docs", "deploy")
 FOLDER = "faults/deployed/"
+# Whether there is a backup is not a matter of these tests.
+WATCHED = {"DATAMART_BACKUP_HOURS": "", "DATAMART_ALERT_WEBHOOK": "test_webhook", "DATAMART_WATCH_SECONDS": "1"}
 
 
 @dataclass
@@ -37,9 +41,9 @@ class CopiedStack(Stack):
 
     code: Path = field(default=REPOSITORY)
 
-    def command(self, name: str) -> CompletedProcess[str]:
+    def command(self, name: str, **variables: str) -> CompletedProcess[str]:
         with patch("tests.stack.REPOSITORY", self.code):
-            return super().command(name)
+            return super().command(name, **variables)
 
     def launch(self) -> None:
         with patch("tests.stack.REPOSITORY", self.code):
@@ -61,6 +65,7 @@ def copied() -> Iterator[CopiedStack]:
         code = Path(folder).resolve() / "code"
         shutil.copytree(REPOSITORY, code, ignore=NOT_COPIED)
         own = CopiedStack(Path(folder).resolve() / "stack", code=code)
+        own.variables |= WATCHED
         try:
             own.start()
             yield own
@@ -74,6 +79,52 @@ def airflow_of(stack: Stack) -> Airflow:
     """Its Airflow, with a token of now."""
     env = stack.env
     return Airflow(Api(env["AIRFLOW_URL"], env["AIRFLOW_USER"], env["AIRFLOW_PASSWORD"]), Product(stack))
+
+
+@pytest.fixture
+def web() -> Iterator[Calls]:
+    with web_server() as calls:
+        yield calls
+
+
+@pytest.fixture
+def watched(copied: CopiedStack, web: Calls) -> CopiedStack:
+    """Its alerts come to ``web``."""
+    connection = {"connection_id": "test_webhook", "conn_type": "http", "host": f"http://127.0.0.1:{web.port}"}
+    Product(copied).api.post("/connections", connection)
+    return copied
+
+
+def health(stack: Stack) -> tuple[int, str]:
+    """Exit code and output of what `make health` runs."""
+    done = stack.command("health")
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_airflow_that_stands_still_is_told_and_that_it_goes_on_too(watched: CopiedStack, web: Calls) -> None:
+    with frozen(watched, "triggerer", "scheduler"):
+        for part in ("triggerer", "scheduler"):
+            alert = web.wait_for(tells("findings", "part_dead", part), 60)
+            assert f"Airflow's {part} has given no sign of life since" in alert["text"]
+            assert alert["link"] == watched.env["AIRFLOW_URL"]
+        code, output = health(watched)
+        assert code == 1
+        assert [line.split()[0] for line in output.splitlines()[1:]] == ["critical"] * 2
+    for part in ("triggerer", "scheduler"):
+        web.wait_for(tells("findings_over", "part_dead", part), 60)
+    assert health(watched) == (0, "All is well.\n")
+
+    # Who cannot ask Airflow's database for the webhook's address must know it.
+    with frozen(watched, *PARTS):
+        with metadata_away(watched):
+            alert = web.wait_for(tells("findings", "airflow_away"), 60)
+            assert "metadata database does not answer" in alert["text"]
+            assert {one["code"] for one in alert["findings"]} == {"airflow_away"}, "the warehouse and S3 answer"
+        web.wait_for(tells("findings_over", "airflow_away"), 60)
+    lines = (watched.directory / "logs" / "watch.log").read_text().splitlines()
+    told = [word for line in lines for word in ("FOUND airflow_away", "OVER airflow_away") if word in line]
+    assert told == ["FOUND airflow_away", "OVER airflow_away"]
+    assert [line for line in lines if "[error" in line] == []
 
 
 def test_new_code_in_the_middle_of_a_run(copied: CopiedStack) -> None:

@@ -182,7 +182,7 @@ def test_no_locale_sorts_names(name: str) -> None:
     """Read in the statements, as the tests' server knows no locale that sorts otherwise."""
     text = statement("postgres", f"chart_{name}")
     assert ("ORDER BY" in text, by_locale(text)) == (True, [])
-    assert by_locale('SELECT job FROM x ORDER BY hires DESC, job ASC, department{bytewise}') == ["job"]
+    assert by_locale("SELECT job FROM x ORDER BY hires DESC, job ASC, department{bytewise}") == ["job"]
     assert WORDS["postgres"]["bytewise"] == ' COLLATE "C"'
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urljoin
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, StorageState, ViewportSize, expect, sync_playwright
@@ -50,25 +52,62 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
-def _new_page(browser: Browser, state: StorageState | None = None, theme: Theme = "light") -> Iterator[Page]:
-    context = browser.new_context(
-        viewport=WINDOW, color_scheme=theme, locale="en-US", timezone_id="UTC", storage_state=state
-    )
-    context.set_default_timeout(PATIENCE)
-    broken: list[str] = []
-    page = context.new_page()
-    page.on("pageerror", lambda error: broken.append(str(error)))
-    page.on("dialog", lambda dialog: broken.append(f"a dialog: {dialog.message}"))
-    page.on("console", lambda said: broken.append(said.text) if "Content Security Policy" in said.text else None)
-    yield page
-    context.close()
-    assert broken == [], "scripts of the page failed, or were forbidden"
+@dataclass
+class Tab:
+    """A tab for one test after another: what pages are made of is loaded and compiled once, what tests leave goes."""
+
+    page: Page
+    state: StorageState | None = None
+    broken: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, browser: Browser, state: StorageState | None = None) -> Tab:
+        """In a window of its own, with the cookies of ``state`` and no others: light, English, UTC."""
+        context = browser.new_context(
+            viewport=WINDOW, color_scheme="light", locale="en-US", timezone_id="UTC", storage_state=state
+        )
+        context.set_default_timeout(PATIENCE)
+        tab = cls(context.new_page(), state)
+        broken = tab.broken
+        tab.page.on("pageerror", lambda error: broken.append(str(error)))
+        tab.page.on("dialog", lambda dialog: broken.append(f"a dialog: {dialog.message}"))
+        tab.page.on(
+            "console", lambda said: broken.append(said.text) if "Content Security Policy" in said.text else None
+        )
+        return tab
+
+    def used(self, theme: Theme = "light") -> Iterator[Page]:
+        """The page for one test, which may leave it as it likes."""
+        self.page.set_viewport_size(WINDOW)
+        self.page.emulate_media(color_scheme=theme)
+        yield self.page
+        broken = [*self.broken]
+        self.clear()
+        assert broken == [], "scripts of the page failed, or were forbidden"
+
+    def clear(self) -> None:
+        """As it was before its first test."""
+        self.page.unroute_all()
+        if self.page.url.startswith("http"):
+            leave(self.page)
+            self.page.evaluate("localStorage.clear(), sessionStorage.clear()")
+        self.page.context.clear_cookies()
+        if self.state is not None:
+            self.page.context.add_cookies(self.state["cookies"])  # type: ignore[typeddict-item,arg-type]
+        self.broken.clear()
+
+
+def leave(page: Page) -> None:
+    """Go where nothing moves: Airflow's pages ask and draw for as long as they are open. The site stays the same."""
+    page.goto(urljoin(page.url, "/data-api/page-files/style.css"))
 
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """An empty tab of a stranger: light, English, UTC."""
-    yield from _new_page(browser)
+    tab = Tab.of(browser)
+    yield from tab.used()
+    tab.page.context.close()
 
 
 def sign_in(page: Page, url: str, user: str, password: str) -> None:
@@ -79,23 +118,38 @@ def sign_in(page: Page, url: str, user: str, password: str) -> None:
     page.get_by_role("button", name="Sign in").click()
 
 
+@pytest.fixture(scope="session")
+def logins() -> dict[str, StorageState]:
+    """What the browsers of all modules know of those who have signed in."""
+    return {}
+
+
 @pytest.fixture(scope="module")
-def signed_in_state(browser: Browser, stack: Stack) -> StorageState:
+def signed_in_state(browser: Browser, stack: Stack, logins: dict[str, StorageState]) -> StorageState:
     """Cookies of the admin, from one login by form."""
     env = stack.env
-    context = browser.new_context(locale="en-US")
-    page = context.new_page()
-    sign_in(page, env["AIRFLOW_URL"], env["AIRFLOW_USER"], env["AIRFLOW_PASSWORD"])
-    expect(page.get_by_role("link", name="Dags", exact=True).first).to_be_visible()
-    state = context.storage_state()
-    context.close()
-    return state
+    if env["AIRFLOW_USER"] not in logins:
+        context = browser.new_context(locale="en-US")
+        page = context.new_page()
+        sign_in(page, env["AIRFLOW_URL"], env["AIRFLOW_USER"], env["AIRFLOW_PASSWORD"])
+        expect(page.get_by_role("link", name="Dags", exact=True).first).to_be_visible()
+        logins[env["AIRFLOW_USER"]] = context.storage_state()
+        context.close()
+    return logins[env["AIRFLOW_USER"]]
+
+
+@pytest.fixture(scope="module")
+def admin_tab(browser: Browser, signed_in_state: StorageState) -> Iterator[Tab]:
+    """The tab of the admin in this module."""
+    tab = Tab.of(browser, signed_in_state)
+    yield tab
+    tab.page.context.close()
 
 
 @pytest.fixture
-def admin_page(browser: Browser, signed_in_state: StorageState) -> Iterator[Page]:
+def admin_page(admin_tab: Tab) -> Iterator[Page]:
     """A tab in which the admin of the session's stack is signed in."""
-    yield from _new_page(browser, signed_in_state)
+    yield from admin_tab.used()
 
 
 @pytest.fixture(params=["light", "dark"])
@@ -106,9 +160,9 @@ def theme(request: pytest.FixtureRequest) -> Theme:
 
 
 @pytest.fixture
-def themed_page(browser: Browser, signed_in_state: StorageState, theme: Theme) -> Iterator[Page]:
+def themed_page(admin_tab: Tab, theme: Theme) -> Iterator[Page]:
     """The admin's tab in each of the themes."""
-    yield from _new_page(browser, signed_in_state, theme)
+    yield from admin_tab.used(theme)
 
 
 @pytest.fixture

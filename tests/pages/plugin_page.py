@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +70,16 @@ class PluginPage:
         while int(canvas.evaluate(_COLORS)) <= EMPTY_COLORS:
             assert time.monotonic() < end, "the chart is empty"
             time.sleep(0.1)
+
+    def in_both_themes(self) -> Iterator[str]:
+        """The page as it is now, in one theme after the other: Airflow's follows the system's, and ours Airflow's."""
+        for theme in ("dark", "light"):
+            self.outer.emulate_media(color_scheme="dark" if theme == "dark" else "light")
+            expect(self.frame.locator("html")).to_have_attribute("data-theme", theme)
+            self.frame.evaluate(
+                "Promise.allSettled(document.getAnimations().map(one => one.finished)).then(() => null)"
+            )
+            yield theme
 
     def violations(self) -> list[Any]:
         """What axe-core finds that keeps people out: the rule and the elements."""

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.pages.conftest import Picture, Theme, sign_in
+from tests.pages.conftest import Picture, sign_in
 from tests.pages.plugin_page import PluginPage
 from tests.product import Product
 from tests.rest import Rest
@@ -35,10 +35,10 @@ def counted(dialog: Locator) -> list[int]:
 
 
 def test_a_backup_is_taken_proven_and_restored(
-    themed_page: Page, stack: Stack, product: Product, rest: Rest, theme: Theme, picture: Picture
+    admin_page: Page, stack: Stack, product: Product, rest: Rest, picture: Picture
 ) -> None:
     del rest
-    page = PluginPage.opened(themed_page, stack, "backups")
+    page = PluginPage.opened(admin_page, stack, "backups")
     page.button("Back up now").click()
     done = page.frame.get_by_text(re.compile("Backup .* is complete"))
     expect(done).to_be_visible(timeout=SLOW)
@@ -53,14 +53,16 @@ def test_a_backup_is_taken_proven_and_restored(
     expect(page.frame.get_by_text("is what was backed up")).to_be_visible(timeout=SLOW)
     expect(page.frame.get_by_text(f"Last proven restorable: {backup_id}")).to_be_visible()
     assert page.rows(LIST)[0][5].startswith("proven")
-    assert page.violations() == []
-    picture(f"page_backups_{theme}", themed_page)
-    restored(page, product, backup_id, picture, theme)
-    assert product.sql(JOBS) == rows
+    for theme in page.in_both_themes():
+        assert page.violations() == []
+        picture(f"page_backups_{theme}", admin_page)
+    for stays in (False, True):
+        restored(page, product, backup_id, picture, stays=stays)
+        assert product.sql(JOBS) == rows
 
 
-def restored(page: PluginPage, product: Product, backup_id: str, picture: Picture, theme: Theme) -> None:
-    """Damage the table, see in the dialog what that was, bring it back."""
+def restored(page: PluginPage, product: Product, backup_id: str, picture: Picture, *, stays: bool) -> None:
+    """Damage the table, see in the dialog what that was, bring it back; who does not stay is told on the page."""
     product.do("DELETE FROM public.jobs WHERE id IN (9601, 9602, 9603)")
     product.do("UPDATE public.jobs SET job = 'damaged' WHERE id IN (9604, 9605)")
     product.do("INSERT INTO public.jobs (id, job, _load_id) VALUES (9699, 'a stray', 1)")
@@ -72,10 +74,11 @@ def restored(page: PluginPage, product: Product, backup_id: str, picture: Pictur
     assert counted(dialog) == [3, 2, 1]
     assert product.sql(JOBS) == damaged, "a look has changed the table"
     confirm(dialog, "Restore", "departments", "jobs")
-    assert page.violations() == []
-    picture(f"page_restore_{theme}", page.outer)
+    for theme in page.in_both_themes():
+        assert page.violations() == []
+        picture(f"page_restore_{theme}", page.outer)
     dialog.get_by_role("button", name="Restore", exact=True).click()
-    if theme == "dark":
+    if not stays:
         page.outer.keyboard.press("Escape")
         expect(dialog).to_be_hidden()
         expect(page.frame.locator("#outcomes")).to_contain_text("Table jobs restored from backup.", timeout=SLOW)

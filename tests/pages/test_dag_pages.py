@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.pages.conftest import Picture, sign_in
+from tests.pages.conftest import Picture, leave, sign_in
 from tests.product import Product
 from tests.stack import REPOSITORY, Stack
 
@@ -118,6 +118,7 @@ def test_the_form_starts_what_was_filled_in(admin_page: Page, url: str, product:
     form.locator("label", has=admin_page.locator("[name=element_dry_run]")).click()
     form.get_by_role("button", name="Trigger").click()
     run = newest_run(product, other_than=loaded)
+    leave(admin_page)
     assert run["conf"] == {"prefix": "pages/", "tables": ["departments"], "mode": "upsert", "dry_run": True}
     assert finished(product, run["dag_run_id"]) == "success"
     assert product.sql("SELECT count(*) FROM ops.loads") == known

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.pages.conftest import Picture
+from tests.pages.conftest import Picture, leave
 from tests.product import Product
 from tests.stack import Stack
 
@@ -57,7 +57,9 @@ def test_the_form_of_a_restore_starts_as_it_is(admin_page: Page, stack: Stack, p
         form = open_form(admin_page, stack, product, dag_id).get_by_role("dialog")
         before = newest_run(product, dag_id)
         form.get_by_role("button", name="Trigger").click()
-        told = result_after(before, product, dag_id, task)
+        run_id = started_after(before, product, dag_id)
+        leave(admin_page)
+        told = result_of(run_id, product, dag_id, task)
         assert "error" not in told, told
     assert told["dry_run"] is True
     assert told["message"]
@@ -68,13 +70,20 @@ def newest_run(product: Product, dag_id: str) -> dict[str, Any]:
     return dict(runs[0]) if runs else {"dag_run_id": None}
 
 
-def result_after(before: dict[str, Any], product: Product, dag_id: str, task: str) -> dict[str, Any]:
-    """What the task of the run said that the form has started."""
+def started_after(before: dict[str, Any], product: Product, dag_id: str) -> str:
+    """The run that the form has started."""
     end = time.monotonic() + 90
-    while True:
-        run = newest_run(product, dag_id)
-        if run["dag_run_id"] != before["dag_run_id"] and run["state"] in ("success", "failed"):
-            path = f"/dags/{dag_id}/dagRuns/{run['dag_run_id']}/taskInstances/{task}/xcomEntries/return_value"
-            return dict(product.api.get(path)["value"])
-        assert time.monotonic() < end, "the form started no run that ended"
+    while (run := newest_run(product, dag_id))["dag_run_id"] == before["dag_run_id"]:
+        assert time.monotonic() < end, "the form started no run"
+        time.sleep(0.2)
+    return str(run["dag_run_id"])
+
+
+def result_of(run_id: str, product: Product, dag_id: str, task: str) -> dict[str, Any]:
+    """What the task of the run said, once that has ended."""
+    path = f"/dags/{dag_id}/dagRuns/{run_id}"
+    end = time.monotonic() + 90
+    while product.api.get(path)["state"] not in ("success", "failed"):
+        assert time.monotonic() < end, f"{run_id} did not end"
         time.sleep(0.5)
+    return dict(product.api.get(f"{path}/taskInstances/{task}/xcomEntries/return_value")["value"])
