@@ -1,7 +1,7 @@
 """Check the grammar of sql/ with sqlfluff: common statements in both dialects, the others in their own.
 
 Identifiers are filled in from the dictionary's widest table, bound values become literals; what is linted is what
-a server would be sent.
+a server would be sent. ``PYTHONPATH=include python -m embedded.sqlcheck``; ``make check`` does so.
 """
 
 import re

@@ -1,6 +1,6 @@
 """Print all SQL of a dialect as one script, from tables to procedures, for whoever looks after the database.
 
-    python -m embedded.sqlscript redshift
+    PYTHONPATH=include python -m embedded.sqlscript redshift
 
 ``:name`` stands for a value that is bound; what is shown of a table is shown of the widest one.
 """
@@ -11,7 +11,7 @@ import sys
 from datamart.statements import statement
 from datamart.tables import TABLES
 from embedded.settings import REPOSITORY
-from embedded.sqlcheck import DIALECTS, filled  # it lets the product's own modules be found
+from embedded.sqlcheck import DIALECTS, filled
 
 PROCEDURES = {
     "Find what a listed file needs": ("newer_loads", "read_holds", "put_hold", "forget_hold", "insert_hold"),

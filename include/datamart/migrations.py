@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from datamart.insights import INSIGHTS
 from datamart.statements import SQL
 from datamart.tables import TABLES, Table
 from datamart.warehouse.base import Warehouse
@@ -30,7 +31,7 @@ def migrate(warehouse: Warehouse, reader_role: str | None = None, tables: tuple[
             warehouse.execute(warehouse.sql("insert_table"), {"table": table.name})
         _create_warnings(warehouse, tables)
         if reader_role:
-            _grant(warehouse, reader_role)
+            _grant(warehouse, reader_role, tables)
     return applied
 
 
@@ -53,8 +54,11 @@ def _create_warnings(warehouse: Warehouse, tables: tuple[Table, ...]) -> None:
     warehouse.execute(warehouse.sql("create_warnings"))
 
 
-def _grant(warehouse: Warehouse, role: str) -> None:
+def _grant(warehouse: Warehouse, role: str, tables: tuple[Table, ...]) -> None:
+    """Let a role read what is this project's; others may have tables of their own in ``public``."""
     quoted = '"' + role.replace('"', '""') + '"'
     for schema in ("public", "ops"):
         warehouse.execute(f"GRANT USAGE ON SCHEMA {schema} TO {quoted}")
-        warehouse.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {quoted}")
+    warehouse.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA ops TO {quoted}")
+    for name in (*(table.name for table in tables), *(insight.name for insight in INSIGHTS)):
+        warehouse.execute(f"GRANT SELECT ON public.{name} TO {quoted}")

@@ -26,6 +26,8 @@ def main() -> int:
     except DatamartError as error:
         print(error, file=sys.stderr)
         return 1
+    if reader is None:
+        print("warehouse_read names no user: grant who uses it SELECT on the tables yourself.", file=sys.stderr)
     print("\n".join(f"applied {name}" for name in applied) or "The warehouse is up to date.")
     return 0
 

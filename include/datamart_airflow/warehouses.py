@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlencode
+
+from psycopg2.extensions import make_dsn
 
 from datamart.errors import ConfigurationError
 from datamart.warehouse.postgres import PostgresWarehouse
@@ -36,7 +37,7 @@ def open_warehouse(connection: Connection, store: Callable[[], ObjectStore]) -> 
 
 
 def _postgres(connection: Connection, _store: Callable[[], ObjectStore]) -> Warehouse:
-    return PostgresWarehouse(_uri(connection, connection.login, connection.password, connection.port or 5432))
+    return PostgresWarehouse(_dsn(connection, connection.login, connection.password, connection.port or 5432))
 
 
 def _redshift(connection: Connection, store: Callable[[], ObjectStore]) -> Warehouse:
@@ -47,9 +48,9 @@ def _redshift(connection: Connection, store: Callable[[], ObjectStore]) -> Wareh
     login, password, port = connection.login, connection.password, connection.port or 5439
     if extra.get("iam"):
         login, password, port = _temporary_password(connection)
-    return RedshiftWarehouse(
-        _uri(connection, login, password, port), Exchange(store(), str(extra.get("iam_role") or "default"))
-    )
+    role = str(extra.get("iam_role") or "default")
+    dsn = _dsn(connection, login, password, port, sslmode="require")
+    return RedshiftWarehouse(dsn, lambda: Exchange(store(), role))
 
 
 def _temporary_password(connection: Connection) -> tuple[str, str, int]:
@@ -62,11 +63,15 @@ def _temporary_password(connection: Connection) -> tuple[str, str, int]:
     return login, password, int(port)
 
 
-def _uri(connection: Connection, login: str | None, password: str | None, port: int) -> str:
-    user, word = quote(login or "", safe=""), quote(password or "", safe="")
-    told = {name: connection.extra_dejson[name] for name in _TLS if connection.extra_dejson.get(name)}
-    options = f"?{urlencode(told)}" if told else ""
-    return f"postgresql://{user}:{word}@{connection.host}:{port}/{quote(connection.schema or '', safe='')}{options}"
+def _dsn(connection: Connection, login: str | None, password: str | None, port: int, **usual: str) -> str:
+    """As libpq reads it; not as a URI, which libpq would show in full when it is none."""
+    if not connection.host:
+        raise ConfigurationError(f"The connection {connection.conn_id} names no host.")
+    told = {name: str(connection.extra_dejson[name]) for name in _TLS if connection.extra_dejson.get(name)}
+    found: str = make_dsn(
+        host=connection.host, port=port, user=login, password=password, dbname=connection.schema, **(usual | told)
+    )
+    return found
 
 
 _OPENS: dict[str, Callable[[Connection, Callable[[], ObjectStore]], Warehouse]] = {

@@ -8,4 +8,4 @@ SELECT
 FROM public.hires_department_job
 WHERE year = %(year)s
 GROUP BY department, OCTET_LENGTH(department)
-ORDER BY department{bytewise} ASC NULLS LAST
+ORDER BY department{bytewise} ASC NULLS LAST, OCTET_LENGTH(department)

@@ -8,5 +8,5 @@ SELECT
 FROM public.hires_department_job
 WHERE year = %(year)s
 GROUP BY job, OCTET_LENGTH(job)
-ORDER BY SUM(q1 + q2 + q3 + q4) DESC, job{bytewise} ASC NULLS LAST
+ORDER BY SUM(q1 + q2 + q3 + q4) DESC, job{bytewise} ASC NULLS LAST, OCTET_LENGTH(job)
 LIMIT 9

@@ -7,5 +7,5 @@ SELECT
     q4
 FROM {source}
 WHERE year = %(year)s
-ORDER BY department{bytewise} ASC NULLS LAST, job{bytewise} ASC NULLS LAST
+ORDER BY department{bytewise} ASC NULLS LAST, OCTET_LENGTH(department), job{bytewise} ASC NULLS LAST, OCTET_LENGTH(job)
 LIMIT %(limit)s

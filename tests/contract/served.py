@@ -104,10 +104,8 @@ def _redshift(
     stores: tuple[ObjectStore, ObjectStore],
     standin: Standin | None,
 ) -> Iterator[Served]:
-    exchange = Exchange(stores[0], role)
-
     def opens(address: str) -> Warehouse:
-        return RedshiftWarehouse(address, exchange)
+        return RedshiftWarehouse(address, lambda: Exchange(stores[0], role))
 
     with closing(opens(dsn)) as warehouse:
         migrate(warehouse, reader_role=reader)

@@ -28,7 +28,7 @@ def connection(served: Served, **changes: Any) -> Connection:
     fields: dict[str, Any] = {
         "conn_id": "warehouse", "conn_type": served.dialect, "host": at.hostname, "port": at.port,
         "schema": at.path.strip("/"), "login": at.username, "password": at.password,
-        "extra": json.dumps({"iam_role": ROLE}),
+        "extra": json.dumps({"iam_role": ROLE, "sslmode": "disable"}),
     }  # fmt: skip
     return Connection(**(fields | changes))
 
@@ -52,7 +52,7 @@ def test_extras_say_how_to_encrypt_and_are_not_part_of_the_address(served: Serve
     """Neither server here speaks TLS, so that asking for it must fail."""
     with pytest.raises(TransientFault, match="SSL"):
         opened(served, extra=json.dumps({"sslmode": "require"}))
-    odd = json.dumps({"sslmode": "prefer", "host": "elsewhere.invalid", "options": "-c x=y", "iam_role": ROLE})
+    odd = json.dumps({"sslmode": "disable", "host": "elsewhere.invalid", "options": "-c x=y", "iam_role": ROLE})
     with closing(opened(served, extra=odd)) as warehouse:
         assert warehouse.alive()
 
@@ -61,6 +61,27 @@ def test_a_password_may_have_any_characters(served: Served) -> None:
     with pytest.raises(TransientFault) as refused:
         opened(served, password="a@b:c/d?e#f%20 g'")
     assert "a@b" not in str(refused.value)
+
+
+@pytest.mark.parametrize("host", ["[fe80", "[]", "[::1]x", "a b", "127.0.0.1,other", "x'y"])
+def test_an_address_that_is_none_is_told_without_the_password(served: Served, host: str) -> None:
+    with pytest.raises(TransientFault) as refused:
+        opened(served, host=host, password="geheim")
+    assert "geheim" not in str(refused.value)
+
+
+def test_a_connection_without_a_host_is_refused(served: Served) -> None:
+    with pytest.raises(ConfigurationError, match="no host"):
+        opened(served, host=None)
+
+
+def test_redshift_is_asked_for_tls_unless_told_otherwise(served: Served) -> None:
+    """The stand-in speaks none, and the stack's own server neither."""
+    if served.dialect == "redshift":
+        with pytest.raises(TransientFault, match="SSL"):
+            opened(served, extra=json.dumps({"iam_role": ROLE}))
+    else:
+        opened(served, extra="{}").close()
 
 
 @pytest.mark.parametrize("role", ["arn:aws:iam::1:role/x", "x'; DROP TABLE t; --", f"{ROLE}' FORMAT CSV", " "])
@@ -103,7 +124,7 @@ def aws(served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[s
 def test_a_temporary_login_is_asked_of_aws(served: Served, aws: list[dict[str, Any]]) -> None:
     if served.dialect != "redshift":
         pytest.skip("only of Redshift")
-    extra = {"iam": True, "is_serverless": True, "serverless_work_group": "hiring", "iam_role": ROLE}
+    extra = {"iam": True, "is_serverless": True, "serverless_work_group": "hiring", "sslmode": "disable"}
     with closing(opened(served, login=None, password=None, extra=json.dumps(extra))) as warehouse:
         assert warehouse.size_of("public.jobs") >= 0
     (one,) = aws
@@ -120,6 +141,6 @@ def test_the_connections_of_the_documentation_are_understood(served: Served) -> 
     assert len(found) >= 2
     for one in found:
         assert set(one) <= {"conn_type", "host", "port", "schema", "login", "password", "extra"}
-        extra = one["extra"] | {"sslmode": "prefer"}
+        extra = one["extra"] | {"sslmode": "disable"}
         with closing(opened(served, conn_type=one["conn_type"], extra=json.dumps(extra | {"iam": False}))) as warehouse:
             assert warehouse.dialect == "redshift"

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -111,7 +112,7 @@ class Recording(RedshiftWarehouse):
 
     def __init__(self, served: Served) -> None:
         self.kinds: dict[str, str] = {}
-        super().__init__(served.dsn, Exchange(served.data, ROLE))
+        super().__init__(served.dsn, lambda: Exchange(served.data, ROLE))
 
     def _keep(self, text: str, values: Mapping[str, object] | None) -> None:
         with self._connection.cursor() as cursor:
@@ -176,8 +177,6 @@ def everything(vault: Vault, world: World, warehouse: RedshiftWarehouse) -> None
 
 
 def _late(world: World, name: str, body: bytes) -> Any:
-    from dataclasses import replace
-
     return replace(world.put(name, body), listed_at=datetime(2026, 1, 1, tzinfo=UTC), late=True)
 
 

@@ -53,7 +53,7 @@ class Elsewhere:
 
 def connection(login: SplitResult, port: int) -> str:
     """As Airflow reads a connection from a variable."""
-    extra = {"iam_role": ROLE}
+    extra = {"iam_role": ROLE, "sslmode": "disable"}
     return json.dumps(
         {
             "conn_type": "redshift",

@@ -174,7 +174,7 @@ def test_ties_are_sorted_by_code_point(world: World) -> None:
 
 def by_locale(text: str) -> list[str]:
     """The names that a statement sorts as the database's locale has it."""
-    return re.findall(r"\b(?:department|job)\b(?!\{bytewise\})", text.partition("ORDER BY")[2])
+    return re.findall(r"(?<!OCTET_LENGTH\()\b(?:department|job)\b(?!\{bytewise\})", text.partition("ORDER BY")[2])
 
 
 @pytest.mark.parametrize("name", [one.name for one in CHARTS])

@@ -63,6 +63,8 @@ class World:
     warehouse: Warehouse
     fill_from_bytes: int = 0
     asked: list[tuple[Arrival, dict[str, Any]]] = field(default_factory=list)
+    kept_at: datetime | None = None
+    """A moment that the test wants to go back to."""
     _runs: Iterator[int] = field(default_factory=lambda: count(1))
 
     def put(self, name: str, body: bytes, folder: str = "") -> Arrival:

@@ -16,7 +16,6 @@ _SETTINGS = (
     "SET standard_conforming_strings = off",  # on Redshift a backslash in a string is an escape
     "SET escape_string_warning = off",
     "SET backslash_quote = on",
-    "SET default_transaction_isolation = 'serializable'",
     "SET timezone = 'UTC'",
 )
 
@@ -24,7 +23,7 @@ _SETTINGS = (
 class Backend:
     """One connection: psycopg2 logs in and keeps it open, its messages are exchanged here."""
 
-    def __init__(self, host: str, port: int, login: dict[str, str], client: socket.socket) -> None:
+    def __init__(self, host: str, port: int, login: dict[str, str], client: socket.socket, isolation: str) -> None:
         try:
             self._opened = psycopg2.connect(
                 host=host, port=port, sslmode="disable", gssencmode="disable", client_encoding="utf8", **login
@@ -38,7 +37,7 @@ class Backend:
         self.channel = Channel(own)
         self._client = client
         self.status = b"I"
-        for setting in _SETTINGS:
+        for setting in (*_SETTINGS, f"SET default_transaction_isolation = '{isolation}'"):
             self.run(setting)
 
     @property

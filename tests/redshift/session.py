@@ -49,7 +49,8 @@ class Warehouse:
     slices: Callable[[], int]
     heard: Callable[[str], None]
     fault: Callable[[str], str | None]
-    """The fault that is due for a statement: conflict, drop or none."""
+    """The fault that is due for a statement, or none."""
+    isolation: Callable[[], str]
 
 
 @dataclass
@@ -124,7 +125,9 @@ class Session:
             if kind != b"p":
                 raise Failure("08P01", "expected password response")
             login["password"] = wire.take_text(payload)[0]
-            self.backend = Backend(self.warehouse.host, self.warehouse.port, login, self.socket)
+            self.backend = Backend(
+                self.warehouse.host, self.warehouse.port, login, self.socket, self.warehouse.isolation()
+            )
         except Failure as failure:
             self.client.send(b"E", wire.error(failure, "FATAL"))
             self.client.flush()
@@ -211,7 +214,9 @@ class Session:
 
     def _misbehave(self, statement: Statement) -> None:
         fault = self.warehouse.fault(statement.text)
-        if fault == "drop":
+        if fault == "drop_after":
+            self._backend.run(statement.text)
+        if fault in ("drop", "drop_after"):
             raise Dropped
         if fault == "conflict":
             if statement.tokens[0].means("commit"):

@@ -75,6 +75,9 @@ def prepare(connection: Any) -> None:
         connection.commit()
 
 
+Fate = Literal["conflict", "drop", "drop_after"]
+
+
 @dataclass
 class _Fault:
     matching: re.Pattern[str]
@@ -91,11 +94,15 @@ class Standin:
         self.slices = 2
         """How many files a parallel UNLOAD writes when it has the rows."""
         self.port = 0
+        self.isolation = "repeatable read"
+        """Of sessions that begin from now on: that is what Redshift calls SNAPSHOT, its default; or serializable."""
         self._lock = threading.Lock()
         self._faults: list[_Fault] = []
         self._sessions: set[Session] = set()
         self._threads: list[threading.Thread] = []
-        self._warehouse = Warehouse(host, port, s3, role, lambda: self.slices, self._heard, self._due)
+        self._warehouse = Warehouse(
+            host, port, s3, role, lambda: self.slices, self._heard, self._due, lambda: self.isolation
+        )
 
     def __enter__(self) -> Self:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -118,8 +125,9 @@ class Standin:
         for thread in self._threads:
             thread.join(_END_SECONDS)
 
-    def fail_next(self, matching: str, times: int = 1, kind: Literal["conflict", "drop"] = "conflict") -> None:
-        """Let the next statements that match fail: by a serialization conflict, or by a lost connection."""
+    def fail_next(self, matching: str, times: int = 1, kind: Fate = "conflict") -> None:
+        """Let the next statements that match fail: by a serialization conflict, or by a connection that is lost before
+        they are run, or after."""
         with self._lock:
             self._faults.append(_Fault(re.compile(matching, re.IGNORECASE), times, kind))
 

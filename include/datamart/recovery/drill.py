@@ -91,8 +91,15 @@ class Drill:
                 if table.name in manifest.tables:
                     evidence[table.name] = self._one(manifest, table, scratch)
         finally:
+            self._drop(scratch)
+
+    def _drop(self, scratch: str) -> None:
+        """Quietly: what the drill has found matters more, and the next one comes for what is left."""
+        try:
             if self.warehouse.alive():
                 self.warehouse.execute(f"DROP SCHEMA IF EXISTS {scratch} CASCADE")
+        except DatamartError as error:
+            log.warning("The schema %s is left: %s", scratch, error)
 
     def _one(self, manifest: Manifest, table: Table, scratch: str) -> dict[str, Any]:
         began, told = time.monotonic(), manifest.tables[table.name]

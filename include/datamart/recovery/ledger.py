@@ -137,4 +137,4 @@ def record_drill(
             {"proven_at": now if passed else None, "backup_id": backup_id},
         )
 
-    warehouse.atomically(record)
+    warehouse.exclusively(record)

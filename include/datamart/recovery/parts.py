@@ -136,20 +136,20 @@ def _download(store: ObjectStore, backup_id: str, part: Part, file: BinaryIO) ->
 
 
 def rows_in(fetched: Iterable[Fetched], manifest: Manifest, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """The rows of all parts; each file is gone when it was read.
+    """The rows of all parts, as often as they are asked for.
 
     Raises:
         BackupDamaged: a part is no AVRO of such rows, or has another number of them than the manifest tells.
     """
     for one in fetched:
         where, rows = f"Part {one.part.key} of backup {manifest.backup_id}", 0
+        one.file.seek(0)
         try:
             for batch in read_avro(one.file, schema):
                 rows += batch.num_rows
                 yield of_nobody(batch) if manifest.kind == ADOPTED else batch
         except BackupDamaged as error:
             raise BackupDamaged(f"{where}: {error}") from None
-        one.file.close()
         if rows != one.part.rows:
             raise BackupDamaged(f"{where} holds {rows} rows, not {one.part.rows}.")
 

@@ -101,7 +101,11 @@ class Warehouse(ABC):
                     raise
                 log.info("%s The transaction is tried again (%d of %d).", conflict, attempt, _TRIES - 1)
                 time.sleep(_FIRST_PAUSE * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
-        raise AssertionError
+        raise AssertionError("unreachable")
+
+    def exclusively(self, work: Callable[[], T]) -> T:
+        """The same for what looks for a row before it writes it, where no key keeps it from being written twice."""
+        return self.atomically(work)
 
     def filler(self, table: Table) -> Filler | None:  # noqa: ARG002 - a dialect may look at it
         """What fills the table while it is empty; None when it is not, or where rows are always staged."""
@@ -338,7 +342,7 @@ class Warehouse(ABC):
         """
         names = self.names(table, staging)
         values = {"load_id": load_id, "commit_seq": commit_seq}
-        staged, keys = self.query(f"SELECT COUNT(*), COUNT(DISTINCT {table.key}) FROM {staging}")[0]  # noqa: S608
+        staged, keys = self.query(f"SELECT COUNT(*), COUNT(DISTINCT {names['key']}) FROM {staging}")[0]  # noqa: S608
         merged = self._merge_rows(names, values, staged)
         told = merged.inserted + merged.updated + merged.unchanged
         if not staged == keys == told or merged.kept != merged.updated:
@@ -387,7 +391,7 @@ class Warehouse(ABC):
 
     def join_keys(self, table: Table, stagings: list[str], joined: str) -> None:
         """Make temporary table ``joined`` of the keys in all ``stagings``."""
-        parts = " UNION ".join(f"SELECT {table.key} FROM {name}" for name in stagings)  # noqa: S608
+        parts = " UNION ".join(f'SELECT "{table.key}" FROM {name}' for name in stagings)  # noqa: S608
         self.execute(f"CREATE TEMPORARY TABLE {joined} AS {parts}")
 
     def rejected_count(self, load_id: int) -> int:

@@ -7,10 +7,11 @@ All of it is removed when the server is done; what a process that was killed has
 from __future__ import annotations
 
 import json
+import logging
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 from uuid import uuid4
@@ -19,8 +20,10 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from datamart.clean import KeptBatches
-from datamart.errors import BalanceError, ConfigurationError, SourceChanged, TransientFault
+from datamart.errors import BalanceError, ConfigurationError, DatamartError, TransientFault
 from datamart.objects import EXCHANGE, ObjectStore, StoredFile
+
+log = logging.getLogger(__name__)
 
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+(,arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+)*\Z")
 PARQUET: dict[str, Any] = {"compression": "snappy", "use_deprecated_int96_timestamps": True}
@@ -156,8 +159,10 @@ class Exchange:
             yield local
 
     def _clear(self, place: str) -> None:
-        with suppress(TransientFault, SourceChanged):  # maintenance comes for what is left
+        try:
             self.store.remove([one.key for one in self.store.list(place)])
+        except DatamartError as error:  # maintenance comes for what is left; why the block ended matters more
+            log.warning("%s is left: %s", self.address(place), error)
 
 
 def _new_place() -> str:

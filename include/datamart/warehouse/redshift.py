@@ -9,10 +9,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, TypeVar
 
 import pyarrow as pa
-from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
 from datamart.errors import BalanceError, TerminalFault
 from datamart.reasons import Reject, reasons_text
@@ -36,6 +36,9 @@ _REJECTS = pa.schema(
     ]
 )
 _REJECTS_BYTES = 8 * 1024 * 1024
+_REJECTS_ROWS = 50_000
+_LOCK_SECONDS = 600
+_LOAD_ERROR = re.compile(r"load_error|Load into table", re.IGNORECASE)
 
 
 class RedshiftWarehouse(SessionWarehouse):
@@ -44,22 +47,26 @@ class RedshiftWarehouse(SessionWarehouse):
     dialect = "redshift"
     parquet = PARQUET
 
-    def names(self, table: Table, staging: str = "", target: str | None = None) -> dict[str, str]:
-        """Blanks at a text's end do not count in comparisons there.
-
-        Source: https://docs.aws.amazon.com/redshift/latest/dg/r_Character_types.html.
-        """
-        return table_names(table, staging, target, blanks_count=False)
-
-    def __init__(self, dsn: str, exchange: Exchange) -> None:
-        """Connect with a libpq connection string or URI.
+    def __init__(self, dsn: str, exchange: Callable[[], Exchange]) -> None:
+        """Connect with a libpq connection string or URI; ``exchange`` is made when rows first go or come by S3.
 
         Raises:
             TransientFault, TerminalFault: as the server, or its absence, answers.
         """
         super().__init__(dsn)
         self.execute("SET timezone TO 'UTC'")
-        self._exchange = exchange
+        self._make_exchange = exchange
+
+    @cached_property
+    def _exchange(self) -> Exchange:
+        return self._make_exchange()
+
+    def names(self, table: Table, staging: str = "", target: str | None = None) -> dict[str, str]:
+        """Blanks at a text's end do not count in comparisons there.
+
+        Source: https://docs.aws.amazon.com/redshift/latest/dg/r_Character_types.html.
+        """
+        return table_names(table, staging, target, blanks_count=False)
 
     def execute(self, text: str, values: Mapping[str, object] | None = None) -> int:
         return self._tried(lambda: super(RedshiftWarehouse, self).execute(text, values))
@@ -69,8 +76,7 @@ class RedshiftWarehouse(SessionWarehouse):
 
     def _tried(self, run: Callable[[], T]) -> T:
         """A statement outside of a transaction is one of its own, and tried again like one."""
-        alone = self._connection.info.transaction_status == TRANSACTION_STATUS_IDLE
-        return self.despite_conflicts(run) if alone else run()
+        return self.despite_conflicts(run) if self.idle else run()
 
     def stage(self, table: Table, staging: str, batches: Iterable[pa.RecordBatch]) -> None:
         self.execute(self.sql("create_staging", **self.names(table, staging)))
@@ -87,10 +93,8 @@ class RedshiftWarehouse(SessionWarehouse):
         wanted = f" WHERE {condition}" if condition else ""
         chosen = f"SELECT {self.names(table)['columns']}, _load_id FROM {relation}{wanted}"  # noqa: S608
         with self._exchange.place() as place:
-            self.execute(
-                self.sql("unload", role=self._exchange.role_sql),
-                {"query": chosen, "place": self._exchange.address(place)},
-            )
+            text, values = self.sql("unload", role=self._exchange.role_sql), {"query": chosen}
+            super().execute(text, values | {"place": self._exchange.address(place)})  # a second try would find files
             rows = int(self.query("SELECT PG_LAST_UNLOAD_COUNT()")[0][0])
             yield from self._exchange.received(place, table.kept_schema, rows)
 
@@ -121,15 +125,12 @@ class RedshiftWarehouse(SessionWarehouse):
         finally:
             self._roll_back()
 
-    def refreshing(self, work: Callable[[], T]) -> T:
-        return self._alone(work)
-
     def hold_moment(self) -> None:
         """Every transaction reads what was committed when it began to read."""
 
     def lock(self, table: Table) -> Numbers:
         """Of a table of its own, as readers would wait for a lock on the rows; it takes no snapshot yet."""
-        self.execute(f"LOCK TABLE ops.lock_{table.name}")
+        self._lock(f"ops.lock_{table.name}")
         found = self.query(
             "SELECT commit_seq, changed_seq FROM ops.tables WHERE table_name = %(table)s", {"table": table.name}
         )
@@ -137,21 +138,32 @@ class RedshiftWarehouse(SessionWarehouse):
             raise TerminalFault(f"The warehouse does not know table {table.name}. Run its migrations first.")
         return Numbers(int(found[0][0]), int(found[0][1]))
 
+    def _lock(self, relation: str) -> None:
+        """Wait for it, but not for ever: its holder may be a machine that is gone."""
+        self.execute(f"SET statement_timeout TO {_LOCK_SECONDS * 1000}")
+        self.execute(f"LOCK TABLE {relation}")
+        self.execute("SET statement_timeout TO 0")
+
     def add_backup(self, values: Mapping[str, object]) -> bool:
-        return self._alone(lambda: self.execute(self.sql("insert_backup"), values) == 1)
+        return self.exclusively(lambda: self.execute(self.sql("insert_backup"), values) == 1)
 
     def put_hold(self, values: Mapping[str, object]) -> None:
         def put() -> None:
             self.execute(self.sql("forget_hold"), values)
             self.execute(self.sql("insert_hold"), values)
 
-        self._alone(put)
+        self.exclusively(put)
 
-    def _alone(self, work: Callable[[], T]) -> T:
-        """Under one lock for all that no key keeps from being written twice; it is taken before anything is read."""
+    def exclusively(self, work: Callable[[], T]) -> T:
+        """Under one lock for all that is written so; it is taken before anything is read."""
+        return self._under("ops.lock_ledger", work)
 
+    def refreshing(self, work: Callable[[], T]) -> T:
+        return self._under("ops.lock_insights", work)
+
+    def _under(self, lock: str, work: Callable[[], T]) -> T:
         def locked() -> T:
-            self.execute("LOCK TABLE ops.lock_ledger")
+            self._lock(lock)
             return work()
 
         return self.atomically(locked)
@@ -160,7 +172,7 @@ class RedshiftWarehouse(SessionWarehouse):
     def migrating(self) -> Iterator[None]:
         self.execute(self.sql("begin_migrations"))
         with self.transaction():
-            self.execute("LOCK TABLE ops.lock_ledger")
+            self._lock("ops.lock_ledger")
             yield
 
     def create_table(self, table: Table) -> None:
@@ -198,6 +210,11 @@ class RedshiftWarehouse(SessionWarehouse):
         """VARBYTE comes as hexadecimal digits."""
         return bytes.fromhex(value)
 
+    def _is_transient(self, code: str | None, message: str) -> bool:
+        """Nearly all faults have one code here: S3 that was busy, a full disk, a restart, rows that cannot be read."""
+        mendable = code == "XX000" and not _LOAD_ERROR.search(message)
+        return mendable or super()._is_transient(code, message)
+
     def _is_conflict(self, code: str | None, message: str) -> bool:
         return bool(_CONFLICT.match(message)) or super()._is_conflict(code, message)
 
@@ -214,7 +231,7 @@ def _reject_batches(load_id: int, rejects: Iterable[Reject]) -> Iterator[pa.Reco
     for reject in rejects:
         waiting.append(reject)
         size += len(reject.raw)
-        if size >= _REJECTS_BYTES:
+        if size >= _REJECTS_BYTES or len(waiting) >= _REJECTS_ROWS:
             yield _reject_batch(load_id, waiting)
             waiting, size = [], 0
     if waiting:

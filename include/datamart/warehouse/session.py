@@ -7,13 +7,14 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg2
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
 from datamart.errors import Conflict, DatamartError, TerminalFault, TransientFault
 from datamart.warehouse.base import Warehouse
 
 # Classes of SQLSTATE that another try may mend: connection, resources, rollback, operator, system, lock.
 _TRANSIENT = ("08", "40", "53", "55", "57", "58")
-# Both ends notice within about a minute that the other is gone, so that no task waits and no lock is held for ever.
+# This end notices within about a minute that the other is gone, so that no task waits for ever.
 _PATIENCE = {
     "application_name": "datamart",
     "connect_timeout": 10,
@@ -54,10 +55,15 @@ class SessionWarehouse(Warehouse):
         self.execute("BEGIN")
         try:
             yield
+            self.execute("COMMIT")
         except BaseException:
             self._roll_back()
             raise
-        self.execute("COMMIT")
+
+    @property
+    def idle(self) -> bool:
+        """No transaction is open."""
+        return bool(self._connection.info.transaction_status == TRANSACTION_STATUS_IDLE)
 
     def alive(self) -> bool:
         return not self._connection.closed
@@ -66,13 +72,17 @@ class SessionWarehouse(Warehouse):
         self._connection.close()
 
     def _roll_back(self) -> None:
-        if self.alive():
+        if self.alive() and not self.idle:
             with suppress(DatamartError):  # the server rolls back by itself what it cannot be asked to
                 self.execute("ROLLBACK")
 
     def _is_conflict(self, code: str | None, message: str) -> bool:  # noqa: ARG002 - a dialect may know it by its text
         """The server has given up this transaction for another one."""
         return code is not None and code[:2] == "40"
+
+    def _is_transient(self, code: str | None, message: str) -> bool:  # noqa: ARG002 - a dialect may know it by its text
+        """Another try may mend it; without a code the connection was lost."""
+        return code is None or code[:2] in _TRANSIENT
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
@@ -84,7 +94,7 @@ class SessionWarehouse(Warehouse):
             message = error.diag.message_primary or (text.splitlines()[0] if text else "no details")
             if self._is_conflict(code, message):
                 raise Conflict(f"Another transaction was in the way ({code}): {message}") from None
-            if code is None or code[:2] in _TRANSIENT:
+            if self._is_transient(code, message):
                 raise TransientFault(
                     f"The warehouse did not answer or gave up ({code or 'connection'}): {message}"
                 ) from None

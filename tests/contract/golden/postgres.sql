@@ -1043,7 +1043,7 @@ SELECT
     q4
 FROM public.hires
 WHERE year = :year
-ORDER BY department COLLATE "C" ASC NULLS LAST, job COLLATE "C" ASC NULLS LAST
+ORDER BY department COLLATE "C" ASC NULLS LAST, OCTET_LENGTH(department), job COLLATE "C" ASC NULLS LAST, OCTET_LENGTH(job)
 LIMIT :limit;
 
 -- read_departments_hired_above_mean
@@ -1063,7 +1063,7 @@ SELECT
     q1 + q2 + q3 + q4 AS hires
 FROM public.hires_department_job
 WHERE year = :year AND q1 + q2 + q3 + q4 > 5
-ORDER BY q1 + q2 + q3 + q4 DESC, department COLLATE "C" ASC NULLS LAST, job COLLATE "C" ASC NULLS LAST;
+ORDER BY q1 + q2 + q3 + q4 DESC, department COLLATE "C" ASC NULLS LAST, OCTET_LENGTH(department), job COLLATE "C" ASC NULLS LAST, OCTET_LENGTH(job);
 
 -- chart_top_jobs
 SELECT
@@ -1076,7 +1076,7 @@ SELECT
 FROM public.hires_department_job
 WHERE year = :year
 GROUP BY job, OCTET_LENGTH(job)
-ORDER BY SUM(q1 + q2 + q3 + q4) DESC, job COLLATE "C" ASC NULLS LAST
+ORDER BY SUM(q1 + q2 + q3 + q4) DESC, job COLLATE "C" ASC NULLS LAST, OCTET_LENGTH(job)
 LIMIT 9;
 
 -- chart_departments_by_quarter
@@ -1090,7 +1090,7 @@ SELECT
 FROM public.hires_department_job
 WHERE year = :year
 GROUP BY department, OCTET_LENGTH(department)
-ORDER BY department COLLATE "C" ASC NULLS LAST;
+ORDER BY department COLLATE "C" ASC NULLS LAST, OCTET_LENGTH(department);
 
 -- chart_departments_above_mean
 SELECT

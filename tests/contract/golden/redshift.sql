@@ -12,6 +12,8 @@ CREATE SCHEMA IF NOT EXISTS ops;
 -- Locked before anything is read by what must be written once: no key would see to that.
 CREATE TABLE IF NOT EXISTS ops.lock_ledger (locked BOOLEAN);
 
+CREATE TABLE IF NOT EXISTS ops.lock_insights (locked BOOLEAN);
+
 -- migrate_0001_ledger
 -- No keys are declared: nothing enforces them, but the planner would rely on them. What must be there once is written
 -- under a lock that is taken before it is looked for. Texts of ours are counted in characters, columns in bytes.
@@ -1019,7 +1021,7 @@ SELECT
     q4
 FROM public.hires
 WHERE year = :year
-ORDER BY department ASC NULLS LAST, job ASC NULLS LAST
+ORDER BY department ASC NULLS LAST, OCTET_LENGTH(department), job ASC NULLS LAST, OCTET_LENGTH(job)
 LIMIT :limit;
 
 -- read_departments_hired_above_mean
@@ -1039,7 +1041,7 @@ SELECT
     q1 + q2 + q3 + q4 AS hires
 FROM public.hires_department_job
 WHERE year = :year AND q1 + q2 + q3 + q4 > 5
-ORDER BY q1 + q2 + q3 + q4 DESC, department ASC NULLS LAST, job ASC NULLS LAST;
+ORDER BY q1 + q2 + q3 + q4 DESC, department ASC NULLS LAST, OCTET_LENGTH(department), job ASC NULLS LAST, OCTET_LENGTH(job);
 
 -- chart_top_jobs
 SELECT
@@ -1052,7 +1054,7 @@ SELECT
 FROM public.hires_department_job
 WHERE year = :year
 GROUP BY job, OCTET_LENGTH(job)
-ORDER BY SUM(q1 + q2 + q3 + q4) DESC, job ASC NULLS LAST
+ORDER BY SUM(q1 + q2 + q3 + q4) DESC, job ASC NULLS LAST, OCTET_LENGTH(job)
 LIMIT 9;
 
 -- chart_departments_by_quarter
@@ -1066,7 +1068,7 @@ SELECT
 FROM public.hires_department_job
 WHERE year = :year
 GROUP BY department, OCTET_LENGTH(department)
-ORDER BY department ASC NULLS LAST;
+ORDER BY department ASC NULLS LAST, OCTET_LENGTH(department);
 
 -- chart_departments_above_mean
 SELECT
