@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -16,7 +18,9 @@ import pytest
 from datamart import insights
 from datamart.errors import BalanceError, Conflict, DatamartError, TerminalFault, TransientFault
 from datamart.holds import Holds
+from datamart.loads import Arrival
 from datamart.recovery.ledger import record_drill, register
+from datamart.recovery.manifest import Manifest
 from datamart.tables import table_named
 from datamart.warehouse.exchange import Exchange, Sent
 from datamart.warehouse.redshift import RedshiftWarehouse
@@ -214,27 +218,63 @@ def test_tables_are_loaded_beside_each_other(world: World) -> None:
         assert numbers == [(1,), (2,), (3,), (4,)]
 
 
+def test_loaders_of_one_table_wait_for_each_other_and_are_in_nobody_s_way(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="datamart")
+    arrivals = [world.put(f"jobs_{number}.csv", f"1,v{number}\n".encode()) for number in range(6)]
+
+    def load(arrival: Any) -> None:
+        with world.connected() as warehouse:
+            world.loader(None, warehouse).load(arrival)
+
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(load, arrivals))
+    assert "tried again" not in caplog.text
+
+
+Written = Callable[[Vault, Any], object]
+"""Writes a row that no key keeps from being there twice."""
+
+
+def drill_row(vault: Vault, warehouse: Any) -> object:
+    return record_drill(warehouse, 7, "backup", True, {}, vault.now())
+
+
+def backup_row(_vault: Vault, warehouse: Any) -> object:
+    moment = datetime(2026, 1, 2, tzinfo=UTC)
+    return register(warehouse, Manifest("another", "taken", moment, moment, None, {}, {}))
+
+
+def hold_row(vault: Vault, warehouse: Any) -> object:
+    arrival = Arrival("bucket", "landing/jobs.csv", "etag", datetime(2026, 1, 2, tzinfo=UTC), 1)
+    return Holds(warehouse, vault.world.loader().settings).put(arrival, "away")
+
+
 @pytest.mark.usefixtures("isolation")
-def test_two_attempts_of_one_run_write_what_no_key_guards_once(vault: Vault) -> None:
-    """A zombie and its retry: the one that comes second looks when the first one has written."""
-    vault.world.load("jobs.csv", b"1,a\n")
-    manifest = vault.backup("jobs")
-    arrival = vault.world.put("jobs_2.csv", b"2,b\n")
-    settings = vault.world.loader().settings
+@pytest.mark.parametrize("write", [drill_row, backup_row, hold_row])
+def test_two_attempts_at_once_write_what_no_key_guards_once(
+    vault: Vault, write: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A zombie and its retry: the second one looks when the first one has written."""
+    table = {drill_row: "drills", backup_row: "backups", hold_row: "holds"}[write]
+    world, written = vault.world, threading.Event()
+    with world.connected() as first, world.connected() as second, ThreadPoolExecutor(1) as thread:
+        own = first.execute
 
-    def attempt(_: int) -> None:
-        with vault.world.connected() as warehouse:
-            record_drill(warehouse, 7, manifest.backup_id, True, {}, vault.now())
-            register(warehouse, replace(manifest, backup_id="another"))
-            Holds(warehouse, settings).put(arrival, "away")
-            vault.world.loader("same", warehouse).load(arrival)
+        def slow(text: str, values: Any = None) -> int:
+            rows = own(text, values)
+            if f"INSERT INTO ops.{table}" in text:
+                written.set()
+                time.sleep(0.5)
+            return rows
 
-    with ThreadPoolExecutor(4) as threads:
-        list(threads.map(attempt, range(4)))
-    for table in ("drills", "holds"):
-        assert vault.world.sql(f"SELECT COUNT(*) FROM ops.{table}") == [(1,)]
-    assert vault.world.sql("SELECT COUNT(*) FROM ops.backups WHERE backup_id = 'another'") == [(1,)]
-    assert vault.world.sql("SELECT COUNT(*) FROM ops.loads") == [(2,)]
+        monkeypatch.setattr(first, "execute", slow)
+        writing = thread.submit(write, vault, first)
+        assert written.wait(30)
+        write(vault, second)
+        writing.result()
+    assert world.sql(f"SELECT COUNT(*) FROM ops.{table}") == [(1,)]
 
 
 class Meddling(Exchange):
