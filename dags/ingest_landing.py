@@ -18,11 +18,12 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import AssetAlias, dag, task
 
 from datamart_airflow.assets import CHANGED
+from datamart_airflow.landing_queue import landing_schedule, landing_wait
 from datamart_airflow.landing_sensor import LandingSensor
 
 
 @dag(
-    schedule="@continuous",
+    schedule=landing_schedule(),
     # Without it the first two runs have one logical date, and Airflow makes no more of them.
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
@@ -37,7 +38,7 @@ from datamart_airflow.landing_sensor import LandingSensor
     },
 )
 def ingest_landing():
-    wait_for_files = LandingSensor(task_id="wait_for_files", wait=timedelta(minutes=10))
+    wait_for_files = LandingSensor(task_id="wait_for_files", wait=landing_wait())
 
     @task(map_index_template="{{ label }}", outlets=[AssetAlias(CHANGED)])
     def load(batch: dict) -> dict:

@@ -11,6 +11,8 @@ MARK = "EMBEDDED_STACK"
 FOREIGN = ("AIRFLOW", "AWS_", "PG", "DATAMART_", "PYTHON", "VIRTUAL_ENV", "MAKE", "MFLAGS", "_AIRFLOW")
 OWN_WAREHOUSE = ("AIRFLOW_CONN_WAREHOUSE", "AIRFLOW_CONN_WAREHOUSE_READ")
 """Airflow's variables for another warehouse than the stack's own, whose connections they come before."""
+OWN = (*OWN_WAREHOUSE, "AIRFLOW_CONN_LANDING_QUEUE")
+"""All connections that the caller's environment may bring."""
 PRELOAD = ",".join(
     (
         "airflow.executors.local_executor", "airflow.sdk.execution_time.supervisor",
@@ -90,7 +92,7 @@ def airflow(settings: Settings, secrets: Secrets) -> dict[str, str]:
         "LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(settings.logs / "dags"),
     }
     product = {name: value for name, value in os.environ.items() if name.startswith("DATAMART_")}
-    product |= {name: os.environ[name] for name in OWN_WAREHOUSE if os.environ.get(name)}
+    product |= {name: os.environ[name] for name in OWN if os.environ.get(name)}
     return (
         base(settings)
         | product

@@ -34,6 +34,10 @@ class Settings(BaseSettings):
 
     landing_poll_seconds: Annotated[float, Field(ge=0.1, le=300)] = 1
     """How often the landing folder is listed while nothing lies there."""
+    landing_queue: str | None = None
+    """URL of an SQS queue that is told of files that land; unset: the landing folder is looked into all the time."""
+    landing_queue_connection: str = "object_store"
+    """The Airflow connection by which that queue is reached."""
     hold_seconds: Annotated[float, Field(ge=1)] = 60
     """How long a file that a fault kept from being loaded waits; each further fault doubles it."""
     hold_most_seconds: Annotated[float, Field(ge=1)] = 6 * 3600

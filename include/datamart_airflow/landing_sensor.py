@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.definitions.context import Context
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow.triggers.base import BaseTrigger, TaskSkippedEvent, TriggerEvent
 
 from datamart.errors import sentence
@@ -22,7 +22,7 @@ _LONGEST_PAUSE = 60.0
 
 
 class LandingSensor(BaseOperator):
-    """Its result is the batches of the files that lie there; it ends as skipped when none came for ``wait``.
+    """Its result is the batches of the files that lie there; it ends as skipped when none came for ``wait``, if any.
 
     A server that cannot be reached is waited for, with growing pauses; when ``wait`` is over it fails with the reason.
     """
@@ -52,8 +52,13 @@ class LandingSensor(BaseOperator):
             poll = settings.landing_poll_seconds
             with warehouse() as opened:
                 batches = plan_landing(object_store(), opened, settings)
-        except Exception as error:  # noqa: BLE001 - told; a run that failed at once would be followed by the next at once
+        except Exception as error:
+            if not self.wait:
+                raise
+            # A run that failed at once would be followed by the next at once.
             log.warning("The landing folder cannot be looked into now. %s", sentence(error))
+        if not batches and not self.wait:
+            raise AirflowSkipException("No file lies there that is due.")
         if not batches:
             self.defer(trigger=LandingTrigger(self.wait.total_seconds(), poll), method_name="after_waiting")
         return batches

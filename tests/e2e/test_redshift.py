@@ -16,6 +16,7 @@ import psycopg2
 import pytest
 
 from tests.databases import own_database
+from tests.landing_queue import Queue, queued, told
 from tests.oracle import insights as oracle
 from tests.oracle import rules
 from tests.redshift.standin import Standin, prepare
@@ -34,6 +35,7 @@ class Elsewhere:
     standin: Standin
     warehouse: Any
     rest: Rest
+    queue: Queue
 
     def sql(self, text: str, *values: object) -> list[tuple[Any, ...]]:
         with self.warehouse.cursor() as cursor:
@@ -81,8 +83,8 @@ def elsewhere(warehouse_and_s3: Stack) -> Iterator[Elsewhere]:
             with closing(psycopg2.connect(**own.superuser)) as administration:
                 prepare(administration)
             at = own.superuser
-            with Standin(host=at["host"], port=at["port"], s3=s3, role=ROLE) as standin:
-                stack.variables |= {
+            with Standin(host=at["host"], port=at["port"], s3=s3, role=ROLE) as standin, queued() as queue:
+                stack.variables |= queue.variables | {
                     "AIRFLOW_CONN_WAREHOUSE": connection(own.owner, standin.port),
                     "AIRFLOW_CONN_WAREHOUSE_READ": connection(own.reader, standin.port),
                 }
@@ -90,7 +92,7 @@ def elsewhere(warehouse_and_s3: Stack) -> Iterator[Elsewhere]:
                     stack.start()
                     with closing(psycopg2.connect(own.dsn)) as warehouse:
                         warehouse.autocommit = True
-                        yield Elsewhere(stack, standin, warehouse, Rest.of(stack).as_("admin"))
+                        yield Elsewhere(stack, standin, warehouse, Rest.of(stack).as_("admin"), queue)
                 finally:
                     stack.stop()
                     stack.command("down")
@@ -127,9 +129,11 @@ def test_insights_are_answered(elsewhere: Elsewhere) -> None:
     assert [tuple(record.values()) for record in fresh] == oracle.hires_department_job(rows, 2021)[:1000]
 
 
-def test_a_file_that_lands_is_loaded_and_archived(elsewhere: Elsewhere) -> None:
+def test_a_file_that_the_queue_tells_of_is_loaded_and_archived(elsewhere: Elsewhere) -> None:
+    """Sooner than the next run by the clock, which begins five minutes after the last."""
     s3, bucket = elsewhere.stack.s3, elsewhere.stack.env["DATA_BUCKET"]
     s3.put_object(Bucket=bucket, Key="landing/jobs_landed.csv", Body=b"900001,Bargee\nx,bad\n")
+    elsewhere.queue.send(told("landing/jobs_landed.csv"))
     until(lambda: elsewhere.sql("SELECT 1 FROM ops.loads WHERE source_key = 'landing/jobs_landed.csv'"))
     assert elsewhere.sql("SELECT job FROM public.jobs WHERE id = 900001") == [("Bargee",)]
     until(lambda: "KeyCount" in (left := s3.list_objects_v2(Bucket=bucket, Prefix="landing/")) and not left["KeyCount"])
