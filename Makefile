@@ -32,11 +32,13 @@ env: $(STAMP) ## print export lines for clients: eval "$$(make -s env)"
 test: $(STAMP) ## run every test, end-to-end runs on a stack of their own included
 	$(PY) -m pytest -n 3 --dist loadscope
 
-check: $(STAMP) ## lint, format, types, SQL grammar; changes nothing
+check: $(STAMP) ## lint, format, types, SQL grammar, security of code and packages; changes nothing
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	@PYTHONPATH=include $(PY) -m embedded.sqlcheck
+	$(VENV)/bin/bandit --quiet --configfile pyproject.toml --recursive include plugins dags embedded
+	@$(PY) -m embedded.audit
 
 sql: $(STAMP) ## print all SQL of a dialect as one script: make -s sql DIALECT=redshift
 	@PYTHONPATH=include $(PY) -m embedded.sqlscript $(or $(DIALECT),postgres)

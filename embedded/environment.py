@@ -115,6 +115,7 @@ def client(settings: Settings, secrets: Secrets, passwords: dict[str, str]) -> d
         "AIRFLOW_PASSWORD": passwords["admin"],
         "WAREHOUSE_URI": postgres.uri(settings, postgres.OWNER, secrets.postgres_warehouse, "warehouse"),
         "WAREHOUSE_READ_URI": postgres.uri(settings, postgres.READER, secrets.postgres_reader, "warehouse"),
+        "WAREHOUSE_ANALYST_URI": postgres.uri(settings, postgres.ANALYST, secrets.postgres_analyst, "warehouse"),
         "S3_ENDPOINT_URL": settings.s3_url,
         "AWS_ENDPOINT_URL_S3": settings.s3_url,
         "AWS_ACCESS_KEY_ID": secrets.s3_access_key,

@@ -11,6 +11,7 @@ from embedded.settings import BACKUP_BUCKET, DATA_BUCKET, REGION, Settings
 from embedded.stacksecrets import Secrets, write_private
 
 PROBE = "stack-probe"
+SOCKETS = "/tmp"  # nosec B108  # the server's own choice
 
 
 def write_identities(settings: Settings, secrets: Secrets) -> str:
@@ -85,5 +86,5 @@ def _wait_for_volumes(s3, seconds: float = 30) -> None:  # type: ignore[no-untyp
 def remove_sockets(inner: dict[str, int]) -> None:
     """SeaweedFS leaves its inner sockets in /tmp, by port."""
     for port in inner.values():
-        for file in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+        for file in Path(SOCKETS).glob(f"seaweedfs-*-{port}.sock"):
             file.unlink(missing_ok=True)

@@ -5,7 +5,10 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 from psycopg2 import sql
@@ -17,7 +20,21 @@ from embedded.stacksecrets import Secrets
 
 SYSTEM_USER = "pgserver"
 READER = "datamart_read"
+ANALYST = "datamart_analyst"
 OWNER = "datamart"
+_LIMITS = {
+    READER: {"default_transaction_read_only": "on"},
+    ANALYST: {
+        "default_transaction_read_only": "on",
+        "statement_timeout": "60s",
+        # A transaction that is left open keeps a migration waiting.
+        "idle_in_transaction_session_timeout": "60s",
+        "temp_file_limit": "1GB",
+    },
+}
+_ANALYST_SESSIONS = 10
+_LARGE_OBJECTS = ("lo_creat(integer)", "lo_create(oid)", "lo_from_bytea(oid, bytea)")
+"""Functions with which anybody who may connect could fill the disk."""
 
 
 def binaries() -> Path:
@@ -38,7 +55,7 @@ def system_user(settings: Settings, console: Console) -> str | None:
         pwd.getpwnam(SYSTEM_USER)
     except KeyError:
         try:
-            subprocess.run(
+            subprocess.run(  # nosec B603 B607  # a fixed command, which is elsewhere on each system
                 ["useradd", "--system", "--shell", "/usr/sbin/nologin", SYSTEM_USER],
                 check=True,
                 capture_output=True,
@@ -88,7 +105,7 @@ def init_cluster(settings: Settings, secrets: Secrets, user: str | None) -> None
         shutil.chown(data, user)
         shutil.chown(password_file, user)
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # nosec B603  # paths of the stack
             [
                 *(str(binaries() / "initdb"), "-D", str(data), "-U", "postgres", "-E", "UTF8"),
                 *("--locale=C.UTF-8", "--auth-host=scram-sha-256", "--auth-local=scram-sha-256"),
@@ -127,35 +144,48 @@ def is_ready(settings: Settings, secrets: Secrets) -> bool:
 
 def ensure_databases(settings: Settings, secrets: Secrets) -> None:
     """Make roles and databases; passwords follow the secrets file."""
-    connection = psycopg2.connect(uri(settings, "postgres", secrets.postgres_superuser, "postgres"))
-    connection.autocommit = True
+    with _administration(settings, secrets, "postgres") as cursor:
+        _ensure_roles(cursor, secrets)
+        for database, owner in (("airflow", "airflow"), ("warehouse", OWNER)):
+            name = sql.Identifier(database)
+            cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,))
+            if not cursor.fetchone():
+                cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, sql.Identifier(owner)))
+                if database == "airflow":
+                    settings.airflow_setup.unlink(missing_ok=True)
+            cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
+        for role in (READER, ANALYST):
+            cursor.execute(sql.SQL("GRANT CONNECT ON DATABASE warehouse TO {}").format(sql.Identifier(role)))
+    with _administration(settings, secrets, "warehouse") as cursor:
+        for function in _LARGE_OBJECTS:
+            cursor.execute(f"REVOKE EXECUTE ON FUNCTION pg_catalog.{function} FROM PUBLIC")
+
+
+@contextmanager
+def _administration(settings: Settings, secrets: Secrets, database: str) -> Iterator[Any]:
+    """A superuser's cursor, each statement a transaction."""
+    with closing(psycopg2.connect(uri(settings, "postgres", secrets.postgres_superuser, database))) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            yield cursor
+
+
+def _ensure_roles(cursor: Any, secrets: Secrets) -> None:
     roles = {
         "airflow": secrets.postgres_airflow,
         OWNER: secrets.postgres_warehouse,
         READER: secrets.postgres_reader,
+        ANALYST: secrets.postgres_analyst,
     }
-    try:
-        with connection.cursor() as cursor:
-            for role, password in roles.items():
-                cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,))
-                verb = sql.SQL("ALTER" if cursor.fetchone() else "CREATE")
-                cursor.execute(
-                    sql.SQL("{} ROLE {} LOGIN PASSWORD {}").format(verb, sql.Identifier(role), sql.Literal(password))
-                )
-            cursor.execute(
-                sql.SQL("ALTER ROLE {} SET default_transaction_read_only = on").format(sql.Identifier(READER))
-            )
-            for database, owner in (("airflow", "airflow"), ("warehouse", OWNER)):
-                name = sql.Identifier(database)
-                cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,))
-                if not cursor.fetchone():
-                    cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, sql.Identifier(owner)))
-                    if database == "airflow":
-                        settings.airflow_setup.unlink(missing_ok=True)
-                cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
-            cursor.execute(sql.SQL("GRANT CONNECT ON DATABASE warehouse TO {}").format(sql.Identifier(READER)))
-    finally:
-        connection.close()
+    for role, password in roles.items():
+        name = sql.Identifier(role)
+        cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,))
+        verb = sql.SQL("ALTER" if cursor.fetchone() else "CREATE")
+        cursor.execute(sql.SQL("{} ROLE {} LOGIN PASSWORD {}").format(verb, name, sql.Literal(password)))
+        for limit, value in _LIMITS.get(role, {}).items():
+            cursor.execute(sql.SQL("ALTER ROLE {} SET {} = {}").format(name, sql.Identifier(limit), sql.Literal(value)))
+    limited = sql.SQL("ALTER ROLE {} CONNECTION LIMIT {}")
+    cursor.execute(limited.format(sql.Identifier(ANALYST), sql.Literal(_ANALYST_SESSIONS)))
 
 
 def wait_gone(settings: Settings, seconds: float) -> bool:

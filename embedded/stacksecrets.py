@@ -18,6 +18,7 @@ class Secrets:
     postgres_airflow: str
     postgres_warehouse: str
     postgres_reader: str
+    postgres_analyst: str
     s3_access_key: str
     s3_secret_key: str
     fernet_key: str

@@ -22,6 +22,7 @@ class OwnDatabase:
 
     owner: SplitResult
     reader: SplitResult
+    analyst: SplitResult
     superuser: dict[str, Any]
 
     @property
@@ -34,13 +35,17 @@ class OwnDatabase:
         """The reader's address."""
         return self.reader.geturl()
 
+    @property
+    def analyst_dsn(self) -> str:
+        """The analysts' address."""
+        return self.analyst.geturl()
+
 
 @contextmanager
 def own_database(stack: Stack, name: str, *, bytewise: bool = False) -> Iterator[OwnDatabase]:
     """A database for as long as the block lasts; ``bytewise`` lets it order texts by their bytes."""
-    owner, reader = (
-        urlsplit(stack.env[kind])._replace(path=f"/{name}") for kind in ("WAREHOUSE_URI", "WAREHOUSE_READ_URI")
-    )
+    kinds = ("WAREHOUSE_URI", "WAREHOUSE_READ_URI", "WAREHOUSE_ANALYST_URI")
+    owner, reader, analyst = (urlsplit(stack.env[kind])._replace(path=f"/{name}") for kind in kinds)
     secrets = json.loads((stack.directory / "secrets" / "secrets.json").read_text())
     at = {"host": owner.hostname, "port": owner.port, "user": "postgres", "password": secrets["postgres_superuser"]}
     with closing(psycopg2.connect(**at, dbname="postgres")) as administration:
@@ -48,8 +53,8 @@ def own_database(stack: Stack, name: str, *, bytewise: bool = False) -> Iterator
         with administration.cursor() as cursor:
             cursor.execute(f"CREATE DATABASE {name} OWNER {owner.username} {_BYTEWISE if bytewise else ''}")
             cursor.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
-            cursor.execute(f"GRANT CONNECT ON DATABASE {name} TO {reader.username}")
+            cursor.execute(f"GRANT CONNECT ON DATABASE {name} TO {reader.username}, {analyst.username}")
             try:
-                yield OwnDatabase(owner, reader, at | {"dbname": name})
+                yield OwnDatabase(owner, reader, analyst, at | {"dbname": name})
             finally:
                 cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -4,17 +4,36 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from datamart.errors import ConfigurationError
 from datamart.insights import INSIGHTS
 from datamart.statements import SQL
 from datamart.tables import TABLES, Table
 from datamart.warehouse.base import Warehouse
 
+ANALYST_OPS = tuple(
+    f"ops.{name}" for name in ("loads", "warnings", "backups", "restores", "drills", "insight_refreshes")
+)
+"""What analysts read of ``ops``: counts, times and names of files. A new table is not theirs until it is named here."""
 
-def migrate(warehouse: Warehouse, reader_role: str | None = None, tables: tuple[Table, ...] = TABLES) -> list[str]:
-    """Apply migrations that were not applied yet, create the dictionary's tables, and let ``reader_role`` read.
 
-    Returns the names of migrations applied now. All in one transaction, one process at a time.
+def migrate(
+    warehouse: Warehouse,
+    reader_role: str | None = None,
+    tables: tuple[Table, ...] = TABLES,
+    analyst_role: str | None = None,
+) -> list[str]:
+    """Apply migrations that were not applied yet, create the dictionary's tables, and let the two roles read.
+
+    ``reader_role`` is the product's own and reads all; ``analyst_role`` is of people, for whom rejected rows and
+    removed ones are not. Returns the names of migrations applied now. All in one transaction, one process at a time.
+
+    Raises:
+        ConfigurationError: the analysts would have the rights of the product.
     """
+    if analyst_role is not None and analyst_role == reader_role:
+        raise ConfigurationError(
+            f"The analysts' role {analyst_role} is that of warehouse_read, which reads rejected rows. Name another one."
+        )
     applied = []
     with warehouse.migrating():
         done = set()
@@ -31,7 +50,9 @@ def migrate(warehouse: Warehouse, reader_role: str | None = None, tables: tuple[
             warehouse.execute(warehouse.sql("insert_table"), {"table": table.name})
         _create_warnings(warehouse, tables)
         if reader_role:
-            _grant(warehouse, reader_role, tables)
+            _grant(warehouse, reader_role, tables, ("ALL TABLES IN SCHEMA ops",))
+        if analyst_role:
+            _grant(warehouse, analyst_role, tables, ANALYST_OPS)
     return applied
 
 
@@ -54,11 +75,11 @@ def _create_warnings(warehouse: Warehouse, tables: tuple[Table, ...]) -> None:
     warehouse.execute(warehouse.sql("create_warnings"))
 
 
-def _grant(warehouse: Warehouse, role: str, tables: tuple[Table, ...]) -> None:
+def _grant(warehouse: Warehouse, role: str, tables: tuple[Table, ...], ops: tuple[str, ...]) -> None:
     """Let a role read what is this project's; others may have tables of their own in ``public``."""
     quoted = '"' + role.replace('"', '""') + '"'
     for schema in ("public", "ops"):
         warehouse.execute(f"GRANT USAGE ON SCHEMA {schema} TO {quoted}")
-    warehouse.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA ops TO {quoted}")
-    for name in (*(table.name for table in tables), *(insight.name for insight in INSIGHTS)):
-        warehouse.execute(f"GRANT SELECT ON public.{name} TO {quoted}")
+    own = (*(table.name for table in tables), *(insight.name for insight in INSIGHTS))
+    for name in (*ops, *(f"public.{name}" for name in own)):
+        warehouse.execute(f"GRANT SELECT ON {name} TO {quoted}")

@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     public_insights: bool = False
     """Anybody may read the insights by REST, as in the API that this one replaces."""
 
+    analyst_role: str | None = None
+    """A login of the warehouse for people, who may read tables and insights but no rejected row; unset: none."""
+
     clean_keep_days: Annotated[int, Field(ge=1)] | None = 90
     """How long clean parquet is kept that no backup needs; empty: for ever."""
     rejects_keep_days: Annotated[int, Field(ge=1)] | None = 90

@@ -3,7 +3,7 @@
     python -m datamart_airflow.migrate
 
 Needed once for each version, before its Dags run; again it changes nothing. Who logs in by ``warehouse_read`` may read
-afterwards.
+afterwards, and the login that ``DATAMART_ANALYST_ROLE`` names may read what is meant for people.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 
 from datamart.errors import DatamartError
 from datamart.migrations import migrate
+from datamart.settings import load_settings
 from datamart_airflow import clients
 from datamart_airflow.airflow_state import become_server_process
 
@@ -22,7 +23,7 @@ def main() -> int:
     try:
         reader = clients.login_of("warehouse_read")
         with clients.warehouse() as warehouse:
-            applied = migrate(warehouse, reader_role=reader)
+            applied = migrate(warehouse, reader_role=reader, analyst_role=load_settings().analyst_role)
     except DatamartError as error:
         print(error, file=sys.stderr)
         return 1

@@ -150,7 +150,7 @@ def _basic(value: str) -> tuple[str, str]:
     try:
         name, colon, password = base64.b64decode(value, validate=True).decode().partition(":")
     except ValueError:  # neither base64 nor text
-        name = colon = password = ""
+        name = colon = password = ""  # nosec B105  # none
     if not colon:
         raise Refused(401, "The header Authorization: Basic cannot be read. It holds base64 of name:password.")
     return name, password

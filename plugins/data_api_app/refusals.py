@@ -67,13 +67,13 @@ def unavailable(message: str) -> Refused:
 async def _http(_request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, Refused):
         return error.response()
-    assert isinstance(error, HTTPException)
+    assert isinstance(error, HTTPException)  # nosec B101  # registered for this kind alone
     message = _WORDS.get(error.status_code, str(error.detail))
     return JSONResponse({"error": message}, error.status_code, error.headers)
 
 
 async def _wrong_parameters(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
+    assert isinstance(error, RequestValidationError)  # nosec B101  # registered for this kind alone
     return JSONResponse({"error": " ".join(map(_wrong, error.errors()))}, 400)
 
 
@@ -84,7 +84,7 @@ def _wrong(one: Mapping[str, Any]) -> str:
 
 
 async def _ours(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, DatamartError)
+    assert isinstance(error, DatamartError)  # nosec B101  # registered for this kind alone
     return of_fault(error).response()
 
 

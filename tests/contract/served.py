@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from uuid import uuid4
 
 import boto3
@@ -63,11 +63,12 @@ def postgres(stack: Stack) -> Iterator[Served]:
     """The stack's own server."""
     with own_database(stack, "contract_postgres") as own, _buckets(stack.s3) as (data, backups):
         with closing(PostgresWarehouse(own.dsn)) as warehouse:
-            migrate(warehouse, reader_role=own.reader.username)
+            migrate(warehouse, reader_role=own.reader.username, analyst_role=own.analyst.username)
         with closing(_observer(own.dsn)) as observer:
             yield Served(
-                own.dsn, own.reader_dsn, observer, "postgres", data=data, backups=backups, opens=PostgresWarehouse
-            )
+                own.dsn, own.reader_dsn, observer, "postgres",
+                analyst_dsn=own.analyst_dsn, data=data, backups=backups, opens=PostgresWarehouse,
+            )  # fmt: skip
 
 
 @contextmanager
@@ -78,11 +79,11 @@ def redshift(stack: Stack) -> Iterator[Served]:
             prepare(administration)
         at = own.superuser
         with Standin(host=at["host"], port=at["port"], s3=stack.s3, role=ROLE) as standin:
-            dsn, reader_dsn = (
-                one._replace(netloc=f"{one.username}:{one.password}@127.0.0.1:{standin.port}").geturl()
-                for one in (own.owner, own.reader)
+            users = tuple(
+                one._replace(netloc=f"{one.username}:{one.password}@127.0.0.1:{standin.port}")
+                for one in (own.owner, own.reader, own.analyst)
             )
-            with _redshift(dsn, reader_dsn, own.reader.username, ROLE, (data, backups), standin) as served:
+            with _redshift(users, ROLE, (data, backups), standin) as served:
                 yield served
 
 
@@ -91,28 +92,28 @@ def live_redshift() -> Iterator[Served]:
     """The cluster or workgroup that the environment names; what it holds is deleted."""
     dsn, bucket, role = (os.environ[name] for name in LIVE)
     store = ObjectStore(boto3.client("s3"), bucket)
-    with _redshift(dsn, dsn, None, role, (store, store), None) as served:
+    with _redshift((urlsplit(dsn),), role, (store, store), None) as served:
         yield served
 
 
 @contextmanager
 def _redshift(
-    dsn: str,
-    reader_dsn: str,
-    reader: str | None,
-    role: str,
-    stores: tuple[ObjectStore, ObjectStore],
-    standin: Standin | None,
+    users: tuple[SplitResult, ...], role: str, stores: tuple[ObjectStore, ObjectStore], standin: Standin | None
 ) -> Iterator[Served]:
+    """``users`` are the owner and, where there are any, who reads for the product and the analysts."""
+    dsn, reader_dsn, analyst_dsn = (users[place].geturl() if place < len(users) else "" for place in range(3))
+    reader, analyst = (user_of(one) or None for one in (reader_dsn, analyst_dsn))
+
     def opens(address: str) -> Warehouse:
         return RedshiftWarehouse(address, lambda: Exchange(stores[0], role))
 
     with closing(opens(dsn)) as warehouse:
-        migrate(warehouse, reader_role=reader)
+        migrate(warehouse, reader_role=reader, analyst_role=analyst)
     with closing(_observer(dsn)) as observer:
         yield Served(
-            dsn, reader_dsn, observer, "redshift", data=stores[0], backups=stores[1], opens=opens, standin=standin
-        )
+            dsn, reader_dsn or dsn, observer, "redshift",
+            analyst_dsn=analyst_dsn, data=stores[0], backups=stores[1], opens=opens, standin=standin,
+        )  # fmt: skip
 
 
 @contextmanager

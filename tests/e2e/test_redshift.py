@@ -15,7 +15,7 @@ from urllib.parse import SplitResult
 import psycopg2
 import pytest
 
-from tests.databases import own_database
+from tests.databases import OwnDatabase, own_database
 from tests.landing_queue import Queue, queued, told
 from tests.oracle import insights as oracle
 from tests.oracle import rules
@@ -32,6 +32,7 @@ class Elsewhere:
     """A stack whose warehouse is not its own."""
 
     stack: Stack
+    database: OwnDatabase
     standin: Standin
     warehouse: Any
     rest: Rest
@@ -87,12 +88,13 @@ def elsewhere(warehouse_and_s3: Stack) -> Iterator[Elsewhere]:
                 stack.variables |= queue.variables | {
                     "AIRFLOW_CONN_WAREHOUSE": connection(own.owner, standin.port),
                     "AIRFLOW_CONN_WAREHOUSE_READ": connection(own.reader, standin.port),
+                    "DATAMART_ANALYST_ROLE": str(own.analyst.username),
                 }
                 try:
                     stack.start()
                     with closing(psycopg2.connect(own.dsn)) as warehouse:
                         warehouse.autocommit = True
-                        yield Elsewhere(stack, standin, warehouse, Rest.of(stack).as_("admin"), queue)
+                        yield Elsewhere(stack, own, standin, warehouse, Rest.of(stack).as_("admin"), queue)
                 finally:
                     stack.stop()
                     stack.command("down")
@@ -119,6 +121,14 @@ def test_the_demo_loads_the_samples_and_prints_their_insights(elsewhere: Elsewhe
         assert len(elsewhere.rows(table)) == len(rules.judge(table, sample(table)).accepted)
     assert any(text.startswith("COPY staging_") for text in elsewhere.standin.statements)
     assert elsewhere.own("SELECT COUNT(*) FROM ops.loads") == [(0,)], "the stack's own warehouse was used"
+
+
+def test_the_analysts_that_a_setting_names_read_what_is_meant_for_people(elsewhere: Elsewhere) -> None:
+    with closing(psycopg2.connect(elsewhere.database.analyst_dsn)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT COUNT(*) FROM public.jobs")
+        cursor.execute("SELECT COUNT(*) FROM ops.loads")
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            cursor.execute("SELECT COUNT(*) FROM ops.rejected_rows")
 
 
 def test_insights_are_answered(elsewhere: Elsewhere) -> None:

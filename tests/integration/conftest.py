@@ -30,10 +30,10 @@ def database(warehouse_and_s3: Stack) -> Iterator[Database]:
     """A fresh migrated database for the module: dropping one costs a checkpoint, too much for each test."""
     with own_database(warehouse_and_s3, f"integration_{next(_numbers)}") as own:
         with closing(PostgresWarehouse(own.dsn)) as warehouse:
-            migrate(warehouse, reader_role=own.reader.username)
+            migrate(warehouse, reader_role=own.reader.username, analyst_role=own.analyst.username)
         with closing(psycopg2.connect(own.dsn)) as observer:
             observer.autocommit = True
-            opened = Database(own.dsn, own.reader_dsn, observer)
+            opened = Database(own.dsn, own.reader_dsn, observer, analyst_dsn=own.analyst_dsn)
             opened.sql("SET lock_timeout = '20s'")  # who locks readers out is to fail, not to hang
             yield opened
 

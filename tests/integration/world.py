@@ -29,6 +29,7 @@ class Database:
     dsn: str
     reader_dsn: str
     observer: Any
+    analyst_dsn: str = field(default="", kw_only=True)
 
     def connect(self) -> Warehouse:
         """A session of the product."""

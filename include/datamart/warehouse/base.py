@@ -100,7 +100,7 @@ class Warehouse(ABC):
                 if attempt == _TRIES:
                     raise
                 log.info("%s The transaction is tried again (%d of %d).", conflict, attempt, _TRIES - 1)
-                time.sleep(_FIRST_PAUSE * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
+                time.sleep(_FIRST_PAUSE * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))  # nosec B311  # nothing to guess
         raise AssertionError("unreachable")
 
     def exclusively(self, work: Callable[[], T]) -> T:
