@@ -8,16 +8,15 @@ import time
 from pathlib import Path
 
 import psycopg2
-from psycopg2 import sql
 
+from embedded import roles
 from embedded.console import Console
 from embedded.errors import StackError
+from embedded.roles import OWNER, READER
 from embedded.settings import HOST, Settings
 from embedded.stacksecrets import Secrets
 
 SYSTEM_USER = "pgserver"
-READER = "datamart_read"
-OWNER = "datamart"
 
 
 def binaries() -> Path:
@@ -129,31 +128,14 @@ def ensure_databases(settings: Settings, secrets: Secrets) -> None:
     """Make roles and databases; passwords follow the secrets file."""
     connection = psycopg2.connect(uri(settings, "postgres", secrets.postgres_superuser, "postgres"))
     connection.autocommit = True
-    roles = {
-        "airflow": secrets.postgres_airflow,
+    passwords = {
+        roles.METADATA: secrets.postgres_airflow,
         OWNER: secrets.postgres_warehouse,
         READER: secrets.postgres_reader,
     }
     try:
-        with connection.cursor() as cursor:
-            for role, password in roles.items():
-                cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,))
-                verb = sql.SQL("ALTER" if cursor.fetchone() else "CREATE")
-                cursor.execute(
-                    sql.SQL("{} ROLE {} LOGIN PASSWORD {}").format(verb, sql.Identifier(role), sql.Literal(password))
-                )
-            cursor.execute(
-                sql.SQL("ALTER ROLE {} SET default_transaction_read_only = on").format(sql.Identifier(READER))
-            )
-            for database, owner in (("airflow", "airflow"), ("warehouse", OWNER)):
-                name = sql.Identifier(database)
-                cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,))
-                if not cursor.fetchone():
-                    cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, sql.Identifier(owner)))
-                    if database == "airflow":
-                        settings.airflow_setup.unlink(missing_ok=True)
-                cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
-            cursor.execute(sql.SQL("GRANT CONNECT ON DATABASE warehouse TO {}").format(sql.Identifier(READER)))
+        if "airflow" in roles.ensure(connection, passwords):
+            settings.airflow_setup.unlink(missing_ok=True)
     finally:
         connection.close()
 
