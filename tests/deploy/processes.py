@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,7 @@ class Composed:
     def stop(self) -> None:
         """Airflow first, its database last."""
         self.supervisor.stopping = True
-        self.supervisor.stop([*self.workers, *AIRFLOW], grace=15)
+        self.supervisor.stop([*self.workers, *AIRFLOW], grace=10)
         self.supervisor.stop(["s3", "redis"], grace=3)
         self.supervisor.stop(["postgres"], grace=20)
         objectstore.remove_sockets({str(port): port for port in self._ports["s3"].values()})
@@ -130,7 +131,8 @@ class Composed:
         child = self.supervisor.children.pop(name)
         main = psutil.Process(child.process.pid)
         for process in (main, *main.children(recursive=True)):
-            process.send_signal(signal.SIGKILL)
+            with suppress(psutil.Error):
+                process.send_signal(signal.SIGKILL)
         child.process.wait(30)
 
     def below(self, name: str) -> list[psutil.Process]:

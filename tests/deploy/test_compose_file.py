@@ -293,15 +293,15 @@ DIFFERENT = {
     "AIRFLOW__CORE__EXECUTION_API_SERVER_URL", "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
     "AIRFLOW__API__HOST", "AIRFLOW__API__PORT", "AIRFLOW__API__BASE_URL", "AIRFLOW__API__SECRET_KEY",
     "AIRFLOW__API_AUTH__JWT_SECRET", "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH",
-    "AIRFLOW__LOGGING__BASE_LOG_FOLDER",
+    "AIRFLOW__LOGGING__BASE_LOG_FOLDER", "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY",
 }  # fmt: skip
 """Addresses, folders, secrets, and how many tasks run."""
 NOT_HERE = {
     "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE",
     "AIRFLOW__SCHEDULER__MP_START_METHOD", "AIRFLOW__SCHEDULER__MP_FORKSERVER_PRELOAD",
-    "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY", "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS",
+    "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS",
 }  # fmt: skip
-"""Of the other auth manager, of an executor within the scheduler, of logs that go to Docker here, and an older name."""
+"""Of the other auth manager, of an executor within the scheduler, and the name of an option that is gone."""
 
 
 @pytest.fixture

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -151,9 +154,15 @@ def big_file() -> bytes:
 def holder(composed: Composed, ti_id: str) -> str:
     """The worker in which a task runs; its process is titled by the task's id."""
     for name in composed.workers:
-        if any(ti_id in " ".join(process.cmdline()) for process in composed.below(name)):
+        if any(ti_id in title(process) for process in composed.below(name)):
             return name
     raise LookupError(f"no worker runs {ti_id}")
+
+
+def title(process: psutil.Process) -> str:
+    with suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
 
 
 def waits_for_the_lock(product: Product) -> bool:
@@ -226,7 +235,18 @@ def test_all_that_lives_is_healthy_and_prepare_can_run_again(composed: Composed,
     assert balanced(product)
 
 
+def test_airflows_database_is_backed_up_as_the_page_says(composed: Composed) -> None:
+    page = (REPOSITORY / "docs" / "production.md").read_text(encoding="utf-8")
+    said = re.findall(r"postgres sh -c '([^']*pg_dump[^']*)'", page)
+    env = composed.processes["postgres"].env | {"PGPORT": str(composed.port("postgres", 5432))}
+    done = subprocess.run(["/bin/sh", "-c", said[0]], env=env, capture_output=True, timeout=120, check=True)
+    assert done.stdout.startswith(b"PGDMP")
+
+
 def test_nothing_was_written_but_into_volumes_and_memory(composed: Composed) -> None:
     homes = composed.folder / "homes"
     assert {file.name for file in homes.rglob("*") if file.is_file()} == {"airflow.cfg"}
     assert all((home / "airflow.cfg").stat().st_size == 0 for home in homes.iterdir())
+    # What the Dag processor says goes to Docker, which keeps so much and no more.
+    logs = composed.folder / "volumes" / "logs" / "dag_processor"
+    assert [file.name for file in logs.rglob("*.log") if file.stat().st_size] == []
