@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run down status health env install test check bench sql
+.PHONY: help run down status health env install test slow check bench sql
 
 help: ## show this help
 	@echo "Usage: make <target>"; echo
@@ -32,6 +32,9 @@ env: $(STAMP) ## print export lines for clients: eval "$$(make -s env)"
 test: $(STAMP) ## run every test, end-to-end runs on a stack of their own included
 	$(PY) -m pytest -n 3 --dist loadscope
 
+slow: $(STAMP) ## run the tests that take minutes: docker-compose.yaml's services as processes
+	$(PY) -m pytest -m slow tests
+
 check: $(STAMP) ## lint, format, types, SQL grammar, security of code and packages; changes nothing
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -49,7 +52,7 @@ bench: $(STAMP) ## run the benchmarks
 install: $(STAMP)
 
 # uv takes the package index that pip is configured with, if any.
-$(STAMP): requirements.txt constraints.txt
+$(STAMP): requirements.txt requirements-run.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, $(PYTHON) is %d.%d; set PYTHON=" % sys.version_info[:2])'
 	@test -x $(PY) || { echo "Making $(VENV) ..." >&2; $(PYTHON) -m venv $(VENV); }
 	@echo "Installing requirements into $(VENV) (once) ..." >&2

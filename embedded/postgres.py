@@ -11,30 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
-from psycopg2 import sql
 
+from embedded import roles
 from embedded.console import Console
 from embedded.errors import StackError
+from embedded.roles import ANALYST, OWNER, READER
 from embedded.settings import HOST, Settings
 from embedded.stacksecrets import Secrets
 
 SYSTEM_USER = "pgserver"
-READER = "datamart_read"
-ANALYST = "datamart_analyst"
-OWNER = "datamart"
-_LIMITS = {
-    READER: {"default_transaction_read_only": "on"},
-    ANALYST: {
-        "default_transaction_read_only": "on",
-        "statement_timeout": "60s",
-        # A transaction that is left open keeps a migration waiting.
-        "idle_in_transaction_session_timeout": "60s",
-        "temp_file_limit": "1GB",
-    },
-}
-_ANALYST_SESSIONS = 10
-_LARGE_OBJECTS = ("lo_creat(integer)", "lo_create(oid)", "lo_from_bytea(oid, bytea)")
-"""Functions with which anybody who may connect could fill the disk."""
 
 
 def binaries() -> Path:
@@ -144,48 +129,22 @@ def is_ready(settings: Settings, secrets: Secrets) -> bool:
 
 def ensure_databases(settings: Settings, secrets: Secrets) -> None:
     """Make roles and databases; passwords follow the secrets file."""
-    with _administration(settings, secrets, "postgres") as cursor:
-        _ensure_roles(cursor, secrets)
-        for database, owner in (("airflow", "airflow"), ("warehouse", OWNER)):
-            name = sql.Identifier(database)
-            cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,))
-            if not cursor.fetchone():
-                cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, sql.Identifier(owner)))
-                if database == "airflow":
-                    settings.airflow_setup.unlink(missing_ok=True)
-            cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
-        for role in (READER, ANALYST):
-            cursor.execute(sql.SQL("GRANT CONNECT ON DATABASE warehouse TO {}").format(sql.Identifier(role)))
-    with _administration(settings, secrets, "warehouse") as cursor:
-        for function in _LARGE_OBJECTS:
-            cursor.execute(f"REVOKE EXECUTE ON FUNCTION pg_catalog.{function} FROM PUBLIC")
-
-
-@contextmanager
-def _administration(settings: Settings, secrets: Secrets, database: str) -> Iterator[Any]:
-    """A superuser's cursor, each statement a transaction."""
-    with closing(psycopg2.connect(uri(settings, "postgres", secrets.postgres_superuser, database))) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            yield cursor
-
-
-def _ensure_roles(cursor: Any, secrets: Secrets) -> None:
-    roles = {
-        "airflow": secrets.postgres_airflow,
+    passwords = {
+        roles.METADATA: secrets.postgres_airflow,
         OWNER: secrets.postgres_warehouse,
         READER: secrets.postgres_reader,
         ANALYST: secrets.postgres_analyst,
     }
-    for role, password in roles.items():
-        name = sql.Identifier(role)
-        cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,))
-        verb = sql.SQL("ALTER" if cursor.fetchone() else "CREATE")
-        cursor.execute(sql.SQL("{} ROLE {} LOGIN PASSWORD {}").format(verb, name, sql.Literal(password)))
-        for limit, value in _LIMITS.get(role, {}).items():
-            cursor.execute(sql.SQL("ALTER ROLE {} SET {} = {}").format(name, sql.Identifier(limit), sql.Literal(value)))
-    limited = sql.SQL("ALTER ROLE {} CONNECTION LIMIT {}")
-    cursor.execute(limited.format(sql.Identifier(ANALYST), sql.Literal(_ANALYST_SESSIONS)))
+    if "airflow" in roles.ensure(lambda name: _administration(settings, secrets, name), passwords):
+        settings.airflow_setup.unlink(missing_ok=True)
+
+
+@contextmanager
+def _administration(settings: Settings, secrets: Secrets, database: str) -> Iterator[Any]:
+    """A superuser's connection, each statement a transaction."""
+    with closing(psycopg2.connect(uri(settings, "postgres", secrets.postgres_superuser, database))) as connection:
+        connection.autocommit = True
+        yield connection
 
 
 def wait_gone(settings: Settings, seconds: float) -> bool:

@@ -2,7 +2,8 @@
 
 Without ``--once`` it checks every ``DATAMART_WATCH_SECONDS``, writes a line for each finding that appears, is still
 there after a day, or is over, and sends alerts of those that appear or are over. With it, it prints what is not well
-and ends with 0 (all is well), 1 (something is not) or 2 (it could not begin).
+and ends with 0 (all is well), 1 (something is not) or 2 (it could not begin). ``--beat FILE`` names a file whose time
+tells others when it last looked.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import NoReturn
 
 from datamart.asked import answer_of, asked
@@ -63,8 +65,8 @@ class Watch:
         for alert in alerts_of(news, airflow_link()):
             send(alert)
 
-    def forever(self) -> NoReturn:
-        """Look and tell; nothing that goes wrong meanwhile ends it."""
+    def forever(self, beat: Path | None = None) -> NoReturn:
+        """Look and tell; nothing that goes wrong meanwhile ends it. ``beat`` is touched after each look."""
         log.info("Watching every %g s; alerts go to %s", self._settings.watch_seconds, self._whom())
         while True:
             started = time.monotonic()
@@ -72,6 +74,9 @@ class Watch:
                 self.tell(self.look())
             except Exception as error:  # noqa: BLE001 - who watches must outlive what he watches
                 log.error("The check itself failed (%s); the next one comes", type(error).__name__)
+            if beat is not None:
+                with suppress(OSError):
+                    beat.touch()
             time.sleep(max(_SHORTEST_PAUSE, self._settings.watch_seconds - (time.monotonic() - started)))
 
     def _whom(self) -> str:
@@ -143,15 +148,16 @@ def main(arguments: Sequence[str]) -> int:
     """Run as a process; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m datamart_airflow.watch", description="Is all well?")
     parser.add_argument("--once", action="store_true", help="print what is not well, and end with 0 or 1")
-    once = parser.parse_args(arguments).once
+    parser.add_argument("--beat", type=Path, metavar="FILE", help="a file to touch after each look")
+    given = parser.parse_args(arguments)
     become_server_process()
     try:
         watch = Watch(load_settings())
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
-    if not once:
-        watch.forever()
+    if not given.once:
+        watch.forever(given.beat)
     findings = watch.look()
     print(table(findings) if findings else "All is well.")
     return 1 if findings else 0
