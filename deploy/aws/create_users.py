@@ -50,14 +50,14 @@ class User:
 
 
 class Database:
-    """Statements by the Redshift Data API, one after another."""
+    """Statements by the Redshift Data API, one after another, as the administrator."""
 
-    def __init__(self, client: Any, outputs: dict[str, str]) -> None:
+    def __init__(self, client: Any, outputs: dict[str, str], administrator: str) -> None:
         self._client = client
         self._where = {
             "WorkgroupName": outputs["WorkgroupName"],
             "Database": outputs["DatabaseName"],
-            "SecretArn": outputs["AdministratorSecretArn"],
+            "SecretArn": administrator,
         }
 
     def execute(self, text: str, **values: str) -> int:
@@ -85,9 +85,10 @@ def statements(writer: User, reader: User, database: str, there: Callable[[str],
     yield f"GRANT CREATE, USAGE ON SCHEMA public TO {writer.name} WITH GRANT OPTION"
 
 
-def create(outputs: dict[str, str], secrets: Any, client: Any) -> list[str]:
-    """Make or change both users of a stack; their names."""
-    database = Database(client, outputs)
+def create(outputs: dict[str, str], secrets: Any, serverless: Any, data: Any) -> list[str]:
+    """Make or change both users of a stack, by clients of three services; their names."""
+    namespace = serverless.get_namespace(namespaceName=outputs["NamespaceName"])["namespace"]
+    database = Database(data, outputs, namespace["adminPasswordSecretArn"])
     writer, reader = (_user(secrets, f"{outputs['ConnectionsPrefixInUse']}/{one}") for one in USERS_OF)
     for text in statements(
         writer,
@@ -120,7 +121,8 @@ def main(arguments: list[str]) -> int:
     stack = parser.parse_args(arguments).stack
     try:
         outputs = stack_outputs(boto3.client("cloudformation"), stack)
-        made = create(outputs, boto3.client("secretsmanager"), boto3.client("redshift-data"))
+        services = (boto3.client(one) for one in ("secretsmanager", "redshift-serverless", "redshift-data"))
+        made = create(outputs, *services)
     except (BotoCoreError, ClientError, DatabaseError) as error:
         print(f"The users could not be made: {error}", file=sys.stderr)
         return 1

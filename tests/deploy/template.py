@@ -91,5 +91,5 @@ def _made_up(value: Any, gone: set[str]) -> Any:
 
 def _name(resource: str, attribute: str = "") -> str:
     if attribute.endswith("Arn"):
-        return f"arn:aws:made-up:eu-west-1:123456789012:{resource.lower()}"
+        return f"arn:aws:made-up:us-east-1:123456789012:{resource.lower()}"
     return f"{resource.lower()}.made-up.invalid" if attribute else f"made-up-{resource.lower()}"

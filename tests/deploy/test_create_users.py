@@ -15,9 +15,10 @@ from embedded.settings import REPOSITORY
 OUTPUTS = {
     "WorkgroupName": "hiring",
     "DatabaseName": "datamart",
-    "AdministratorSecretArn": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:admin",
+    "NamespaceName": "hiring",
     "ConnectionsPrefixInUse": "airflow/connections",
 }
+ADMINISTRATOR = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:redshift!hiring-administrator-x"
 PASSWORDS = {"datamart": "Writes1" * 6, "datamart_read": "Reads2" * 7}
 
 
@@ -29,6 +30,15 @@ class Secrets:
         login = {"warehouse": "datamart", "warehouse_read": "datamart_read"}[asked["SecretId"].rsplit("/", 1)[1]]
         assert asked["SecretId"].startswith("airflow/connections/")
         return {"SecretString": json.dumps({"login": login, "password": PASSWORDS[login]})}
+
+
+class Serverless:
+    """One namespace."""
+
+    def get_namespace(self, **asked: str) -> dict[str, dict[str, str]]:
+        """As Redshift Serverless answers."""
+        assert asked == {"namespaceName": "hiring"}
+        return {"namespace": {"adminPasswordSecretArn": ADMINISTRATOR}}
 
 
 class DataApi:
@@ -71,7 +81,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_users_are_made_with_the_rights_that_the_documentation_names() -> None:
     api = DataApi(users=set())
-    assert create(OUTPUTS, Secrets(), api) == ["datamart", "datamart_read"]
+    assert create(OUTPUTS, Secrets(), Serverless(), api) == ["datamart", "datamart_read"]
     assert [one.split(" PASSWORD ")[0] for one in api.statements] == [
         "CREATE USER datamart",
         "CREATE USER datamart_read",
@@ -86,23 +96,23 @@ def test_users_are_made_with_the_rights_that_the_documentation_names() -> None:
 
 def test_users_that_are_there_get_the_password_anew() -> None:
     api = DataApi(users={"datamart"})
-    create(OUTPUTS, Secrets(), api)
+    create(OUTPUTS, Secrets(), Serverless(), api)
     assert [one.split(" USER")[0] for one in api.statements[:2]] == ["ALTER", "CREATE"]
 
 
 def test_no_password_is_sent() -> None:
     api = DataApi(users=set())
-    create(OUTPUTS, Secrets(), api)
+    create(OUTPUTS, Secrets(), Serverless(), api)
     told = json.dumps(api.sent)
     for user, password in PASSWORDS.items():
         assert password not in told
         assert f"'md5{hashlib.md5((password + user).encode()).hexdigest()}'" in told
-    assert all(one["SecretArn"] == OUTPUTS["AdministratorSecretArn"] for one in api.sent)
+    assert all(one["SecretArn"] == ADMINISTRATOR for one in api.sent)
 
 
 def test_what_is_refused_is_told() -> None:
     with pytest.raises(DatabaseError, match="permission denied"):
-        create(OUTPUTS, Secrets(), DataApi(users=set(), refuses="GRANT"))
+        create(OUTPUTS, Secrets(), Serverless(), DataApi(users=set(), refuses="GRANT"))
 
 
 @pytest.mark.parametrize("name", ["", "a b", "x'; DROP USER y; --", "Datamart", "1a"])
