@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run down status health env install test slow check bench sql
+.PHONY: help run down status health env install test slow check bench sql aws
 
 help: ## show this help
 	@echo "Usage: make <target>"; echo
@@ -42,6 +42,11 @@ check: $(STAMP) ## lint, format, types, SQL grammar, security of code and packag
 	@PYTHONPATH=include $(PY) -m embedded.sqlcheck
 	$(VENV)/bin/bandit --quiet --configfile pyproject.toml --recursive include plugins dags embedded
 	@$(PY) -m embedded.audit
+
+aws: $(STAMP) ## lint deploy/aws by cfn-lint and checkov, which the first run fetches
+	@index="$$($(PY) -m pip config get global.index-url 2>/dev/null || true)"; \
+	  if [ -n "$$index" ] && [ -z "$${UV_DEFAULT_INDEX:-}" ]; then export UV_DEFAULT_INDEX="$$index"; fi; \
+	  UV=$(VENV)/bin/uv deploy/aws/check.sh
 
 sql: $(STAMP) ## print all SQL of a dialect as one script: make -s sql DIALECT=redshift
 	@PYTHONPATH=include $(PY) -m embedded.sqlscript $(or $(DIALECT),postgres)

@@ -32,7 +32,7 @@ cat > "$place/startup.sh" <<END
 export PYTHONPATH=/usr/local/airflow/plugins/include
 export DATAMART_DATA_BUCKET=$(output DataBucketName)
 export DATAMART_BACKUP_BUCKET=$(output BackupBucketName)
-export DATAMART_LANDING_POLL_SECONDS=10
+export DATAMART_LANDING_QUEUE=$(output LandingQueueUrl)
 export DATAMART_METADATA_KEEP_DAYS=
 END
 (cd "$place/plugins" && "$PYTHON" -m zipfile -c ../plugins.zip .)

@@ -133,7 +133,7 @@ class _Writing:
     def _send(self, part: _Part) -> None:
         with part.file as file:
             part.writer.close()
-            stored = StoredFile(self._parts.key(self._parts.sent), file.tell())
+            stored = StoredFile(self._parts.store.bucket, self._parts.key(self._parts.sent), file.tell())
             file.seek(0)
             self._parts.store.write(stored.key, file)
         self._parts.files.append(stored)

@@ -76,6 +76,7 @@ def _short(name: str) -> str:
 class StoredFile(NamedTuple):
     """A file that was written, and its bytes."""
 
+    bucket: str
     key: str
     size: int
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -150,7 +150,8 @@ class Composed:
         self._settings.stack_dir.mkdir(mode=0o700)
         self._settings.postgres_dir.mkdir()
         user = postgres.system_user(self._settings, Console())
-        secrets = Secrets(self.values["SECRET_POSTGRES_SUPERUSER"], *(["unused"] * 8))
+        others = ["unused"] * (len(fields(Secrets)) - 1)
+        secrets = Secrets(self.values["SECRET_POSTGRES_SUPERUSER"], *others)
         postgres.init_cluster(self._settings, secrets, user)
         inside = ["-D", str(self._settings.pg_data), "-c", f"listen_addresses={HOST}", "-c", "unix_socket_directories="]
         self._launch(self._process("postgres", "postgres", inside, {"LC_ALL": "C.UTF-8"}, user))

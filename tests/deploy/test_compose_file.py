@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import fields
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -310,7 +311,7 @@ def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     for name in Settings.model_fields:
         monkeypatch.delenv(f"DATAMART_{name.upper()}", raising=False)
     settings = StackSettings(tmp_path, airflow_port=1, s3_port=2, postgres_port=3, demo=False, airflow=True)
-    return environment.airflow(settings, Secrets(*(["x"] * 9)))
+    return environment.airflow(settings, Secrets(*(["x"] * len(fields(Secrets)))))
 
 
 def test_what_the_embedded_stack_sets_is_set_here_too(embedded: dict[str, str]) -> None:

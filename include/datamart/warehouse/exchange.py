@@ -71,7 +71,7 @@ class Exchange:
         try:
             files, rows = self._kept(batches) if isinstance(batches, KeptBatches) else self._put(place, schema, batches)
             if files:
-                self.store.write(f"{place}manifest.json", _manifest(self.store.bucket, files))
+                self.store.write(f"{place}manifest.json", _manifest(files))
             yield Sent(f"s3://{self.store.bucket}/{place}manifest.json", rows) if files else None
         finally:
             self._clear(place)
@@ -135,15 +135,16 @@ class Exchange:
             size = file.tell()
             file.seek(0)
             self.store.write(key, file)
-        return StoredFile(key, size)
+        return StoredFile(self.store.bucket, key, size)
 
     def _written(self, place: str) -> list[StoredFile]:
         body = self.store.fetch(f"{place}manifest")
         if body is None:
             raise TransientFault(f"The warehouse's manifest {self.address(place)}manifest is not there. Try again.")
         entries: list[dict[str, Any]] = json.loads(body)["entries"]
-        start = len(f"s3://{self.store.bucket}/")
-        return [StoredFile(entry["url"][start:], int(entry["meta"]["content_length"])) for entry in entries]
+        bucket = self.store.bucket
+        start = len(f"s3://{bucket}/")
+        return [StoredFile(bucket, entry["url"][start:], int(entry["meta"]["content_length"])) for entry in entries]
 
     @contextmanager
     def _fetched(self, file: StoredFile) -> Iterator[BinaryIO]:
@@ -169,9 +170,10 @@ def _new_place() -> str:
     return f"{EXCHANGE}{uuid4().hex}/"
 
 
-def _manifest(bucket: str, files: list[StoredFile]) -> bytes:
+def _manifest(files: list[StoredFile]) -> bytes:
     """As COPY reads it: https://docs.aws.amazon.com/redshift/latest/dg/loading-data-files-using-manifest.html."""
     entries = [
-        {"url": f"s3://{bucket}/{file.key}", "mandatory": True, "meta": {"content_length": file.size}} for file in files
+        {"url": f"s3://{file.bucket}/{file.key}", "mandatory": True, "meta": {"content_length": file.size}}
+        for file in files
     ]
     return json.dumps({"entries": entries}, indent=1).encode()
