@@ -16,5 +16,5 @@ ENV PYTHONPATH=/opt/datamart/include
 
 # What runs may write nothing here: so what Python and Airflow would write at their first start is made now.
 USER root
-RUN python -m compileall -q dags plugins include && touch /opt/airflow/airflow.cfg
+RUN chmod -R a+rX /opt/datamart && python -m compileall -q dags plugins include && touch /opt/airflow/airflow.cfg
 USER airflow

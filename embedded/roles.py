@@ -35,6 +35,8 @@ def ensure(opens: Opens, passwords: Mapping[str, str]) -> set[str]:
         for role, password in passwords.items():
             _ensure_role(cursor, role, password)
         made = {name for name, owner in DATABASES.items() if _ensure_database(cursor, name, owner)}
+        for database in ("postgres", "template1"):  # of these nobody but a superuser needs anything
+            cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database)))
         for role in {READER, ANALYST} & passwords.keys():
             cursor.execute(sql.SQL("GRANT CONNECT ON DATABASE warehouse TO {}").format(sql.Identifier(role)))
     with opens("warehouse") as connection, connection.cursor() as cursor:

@@ -20,15 +20,15 @@ def told(*keys: str) -> str:
 
 
 class Queue:
-    """A queue whose messages are shown again after a second, unless they are removed."""
+    """A queue whose messages are shown again after so many seconds, unless they are removed."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, seconds: int = 30) -> None:
         self.endpoint = f"http://127.0.0.1:{port}"
         self.client = boto3.client(
             "sqs", endpoint_url=self.endpoint, region_name="us-east-1", aws_access_key_id="k", aws_secret_access_key="s"
         )
         self.name = f"landed-{uuid4().hex}"  # moto keeps its queues when its server ends
-        made = self.client.create_queue(QueueName=self.name, Attributes={"VisibilityTimeout": "1"})
+        made = self.client.create_queue(QueueName=self.name, Attributes={"VisibilityTimeout": str(seconds)})
         self.url: str = made["QueueUrl"]
 
     def send(self, body: str) -> None:
@@ -53,11 +53,11 @@ class Queue:
 
 
 @contextmanager
-def queued() -> Iterator[Queue]:
+def queued(seconds: int = 30) -> Iterator[Queue]:
     """A queue for as long as the block lasts."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
-        yield Queue(server.get_host_and_port()[1])
+        yield Queue(server.get_host_and_port()[1], seconds)
     finally:
         server.stop()

@@ -3,7 +3,7 @@
 # With a FOLDER it only lays the files there. Wheels are among the plugins, as a private web server reaches no index.
 set -euo pipefail
 stack=$1
-folder=${2:-}
+folder=${2:+$(realpath -m "$2")}
 cd "$(dirname "$0")/../.."
 : "${PYTHON:=python3}" "${MWAA_PYTHON:=3.12}"
 
@@ -28,14 +28,17 @@ printf 'include/\nsql/\n' >> "$place/plugins/.airflowignore"
     printf -- '--no-index\n--find-links /usr/local/airflow/plugins\n--constraint /usr/local/airflow/plugins/constraints.txt\n'
     grep -v '^#' requirements-run.txt
 } > "$place/requirements.txt"
+# Not within the text below: there a name that is not found would not end the script.
+data=$(output DataBucketName) backup=$(output BackupBucketName) queue=$(output LandingQueueUrl)
+: "${data:?}" "${backup:?}" "${queue:?}"
 cat > "$place/startup.sh" <<END
 export PYTHONPATH=/usr/local/airflow/plugins/include
-export DATAMART_DATA_BUCKET=$(output DataBucketName)
-export DATAMART_BACKUP_BUCKET=$(output BackupBucketName)
-export DATAMART_LANDING_QUEUE=$(output LandingQueueUrl)
+export DATAMART_DATA_BUCKET=$data
+export DATAMART_BACKUP_BUCKET=$backup
+export DATAMART_LANDING_QUEUE=$queue
 export DATAMART_METADATA_KEEP_DAYS=
 END
-(cd "$place/plugins" && "$PYTHON" -m zipfile -c ../plugins.zip .)
+"$PYTHON" -m zipfile -c "$place/plugins.zip" "$place/plugins/."
 [ -n "$folder" ] && exit
 
 bucket=$(output MwaaBucketName)

@@ -68,10 +68,13 @@ def _administration(database: str) -> Iterator[Any]:
 
 def connections() -> dict[str, dict[str, str]]:
     """Airflow's connections, by id."""
-    return {
+    metadata = {"airflow_metadata": {"uri": os.environ["METADATA_URI"]}}
+    if os.environ.get("AIRFLOW__SECRETS__BACKEND"):
+        # Airflow would fall back on those of here whenever the store of secrets does not answer.
+        return metadata
+    return metadata | {
         "warehouse": {"uri": os.environ["WAREHOUSE_URI"]},
         "warehouse_read": {"uri": os.environ["WAREHOUSE_READ_URI"]},
-        "airflow_metadata": {"uri": os.environ["METADATA_URI"]},
         "object_store": {
             "conn_type": "aws",
             "login": os.environ["S3_DATAMART_ID"],

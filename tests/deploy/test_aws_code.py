@@ -40,8 +40,12 @@ def laid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, text in STAND_INS.items():
         (tools / name).write_text(text)
         (tools / name).chmod(0o755)
-    environment = os.environ | {"PATH": f"{tools}:{os.environ['PATH']}", "PYTHON": str(tools / "python")}
-    subprocess.run([str(FOLDER / "mwaa_code.sh"), "hiring", str(folder)], env=environment, check=True, timeout=60)
+    environment = os.environ | {
+        "PATH": f"{tools}:{os.environ['PATH']}",
+        "PYTHON": os.path.relpath(tools / "python", REPOSITORY),
+    }
+    told = [str(FOLDER / "mwaa_code.sh"), "hiring", str(folder)]
+    subprocess.run(told, cwd=REPOSITORY, env=environment, check=True, timeout=60)
     return folder
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -71,7 +72,9 @@ def test_docker_compose_reads_the_file_as_these_tests_do(tmp_path: Path) -> None
     env_file = tmp_path / "env"
     env_file.write_text("".join(f"{name}={value}\n" for name, value in VALUES.items()))
     told = [command, "--env-file", str(env_file), "-f", str(FILE), "config"]
-    done = subprocess.run(told, capture_output=True, text=True, timeout=60, check=False)
+    # The caller's own variables would come before those of the file.
+    env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    done = subprocess.run(told, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     read = yaml.safe_load(done.stdout)["services"]
     assert set(read) == set(ALL)
@@ -354,6 +357,8 @@ def test_prepare_makes_what_the_embedded_stack_has(monkeypatch: pytest.MonkeyPat
     assert prepare.REGION == REGION
     assert (given["DATAMART_DATA_BUCKET"], given["DATAMART_BACKUP_BUCKET"]) == (DATA_BUCKET, BACKUP_BUCKET)
     assert set(prepare.connections()) == {"warehouse", "warehouse_read", "airflow_metadata", "object_store"}
+    monkeypatch.setenv("AIRFLOW__SECRETS__BACKEND", "a store of secrets")
+    assert set(prepare.connections()) == {"airflow_metadata"}, "the others are that store's alone"
     addresses = [given[f"{kind}_URI"] for kind in ("METADATA", "WAREHOUSE", "WAREHOUSE_READ")]
     owners = [re.search(r"//(\w+):.*/(\w+)$", address) for address in addresses]
     assert [found.groups() for found in owners if found] == [

@@ -46,6 +46,9 @@ def composed() -> Iterator[Composed]:
             yield found
         finally:
             found.stop()
+        end = time.monotonic() + 15  # children of children end a moment later
+        while leftovers(folder) and time.monotonic() < end:
+            time.sleep(0.2)
         assert leftovers(folder) == []
 
 

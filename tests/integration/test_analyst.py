@@ -130,7 +130,9 @@ def test_a_statement_that_takes_too_long_is_ended(warehouse_and_s3: Stack) -> No
             cursor.execute("SELECT pg_sleep(30)")
 
 
-def test_the_metadata_of_airflow_is_not_theirs(warehouse_and_s3: Stack) -> None:
-    address = warehouse_and_s3.env["WAREHOUSE_ANALYST_URI"].replace("/warehouse", "/airflow")
+@pytest.mark.parametrize("role", ["ANALYST", "READ"])
+@pytest.mark.parametrize("database", ["airflow", "postgres", "template1"])
+def test_other_databases_of_the_server_are_not_theirs(warehouse_and_s3: Stack, role: str, database: str) -> None:
+    address = warehouse_and_s3.env[f"WAREHOUSE_{role}_URI"].replace("/warehouse", f"/{database}")
     with pytest.raises(psycopg2.OperationalError, match="permission denied"):
         psycopg2.connect(address)

@@ -18,10 +18,10 @@ SECONDS = 30
 
 
 @pytest.fixture
-def queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
+def queue(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
     monkeypatch.setattr("datamart_airflow.landing_queue._LONGEST_POLL", 1)
     monkeypatch.setattr("datamart_airflow.landing_queue._SHORTEST_PAUSE", 0.2)
-    with queued() as found:
+    with queued(getattr(request, "param", 30)) as found:
         monkeypatch.setenv("AIRFLOW_CONN_LANDING_QUEUE", found.variables["AIRFLOW_CONN_LANDING_QUEUE"])
         yield found
 
@@ -62,6 +62,7 @@ def test_all_messages_that_lie_there_are_one_event(queue: Queue) -> None:
     assert events(queue, 1) == [{"files": 25}]
 
 
+@pytest.mark.parametrize("queue", [1], indirect=True)
 def test_messages_are_removed_when_the_event_was_handed_on_and_not_before(queue: Queue) -> None:
     queue.send(told("landing/jobs_1.csv"))
     assert events(queue, 1) == [{"files": 1}]
