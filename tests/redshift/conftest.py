@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg2
 import pytest
 
 from tests.bucket import own_bucket
+from tests.databases import own_database
 from tests.redshift.standin import Standin, prepare
 from tests.stack import Stack
 
@@ -38,28 +37,11 @@ class Cluster:
 
 @pytest.fixture(scope="session")
 def cluster(warehouse_and_s3: Stack) -> Iterator[Cluster]:
-    env, s3 = warehouse_and_s3.env, warehouse_and_s3.s3
-    at = urlsplit(env["WAREHOUSE_URI"])
-    secrets = json.loads((warehouse_and_s3.directory / "secrets" / "secrets.json").read_text())
-    server = {
-        "host": at.hostname,
-        "port": at.port,
-        "user": "postgres",
-        "password": secrets["postgres_superuser"],
-    }
-    with closing(psycopg2.connect(**server, dbname="postgres")) as administration:
-        administration.autocommit = True
-        with administration.cursor() as cursor:
-            cursor.execute(
-                f"CREATE DATABASE {DATABASE} OWNER {at.username} "
-                "TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
-            )
-            with closing(psycopg2.connect(**server, dbname=DATABASE)) as made:
-                prepare(made)
-            with (
-                own_bucket(s3, "standin") as bucket,
-                Standin(host=str(at.hostname), port=int(at.port or 0), s3=s3, role=ROLE) as redshift,
-            ):
-                login = {"host": "127.0.0.1", "port": redshift.port, "dbname": DATABASE}
-                yield Cluster(redshift, s3, bucket, login | {"user": at.username, "password": at.password})
-            cursor.execute(f"DROP DATABASE {DATABASE} WITH (FORCE)")
+    s3 = warehouse_and_s3.s3
+    with own_database(warehouse_and_s3, DATABASE, bytewise=True) as own, own_bucket(s3, "standin") as bucket:
+        with closing(psycopg2.connect(**own.superuser)) as made:
+            prepare(made)
+        at = own.superuser
+        with Standin(host=at["host"], port=at["port"], s3=s3, role=ROLE) as redshift:
+            login = {"host": "127.0.0.1", "port": redshift.port, "dbname": DATABASE}
+            yield Cluster(redshift, s3, bucket, login | {"user": own.owner.username, "password": own.owner.password})
