@@ -1,8 +1,11 @@
 """Ports: clear words about busy ones, free ones for the servers' inner doors."""
 
 import json
+import random
 import socket
-from contextlib import ExitStack, suppress
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from embedded.errors import StackError
@@ -17,6 +20,10 @@ INNER = (
     "FILER_GRPC_PORT",
     "S3_GRPC_PORT",
 )
+
+
+CHOICE = range(20_000, 32_000)
+"""Below those that Linux gives to connections that leave (ip_local_port_range), so none is lost to one of them."""
 
 
 def is_free(port: int) -> bool:
@@ -47,13 +54,17 @@ def require_free(settings: Settings) -> None:
             )
 
 
-def free_ports(count: int) -> list[int]:
-    """Ask the system for ports that are free now."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind((HOST, 0))
-        return [probe.getsockname()[1] for probe in probes]
+def free_ports(count: int, taken: Collection[int] = (), among: Sequence[int] = CHOICE) -> list[int]:
+    """As many ports that are free now and not among those that are taken, in an order of chance.
+
+    Raises:
+        StackError: so many are not free.
+    """
+    free = (port for port in random.sample(among, len(among)) if port not in taken and is_free(port))
+    found = list(islice(free, count))
+    if len(found) < count:
+        raise StackError(f"Not {count} ports from {among[0]} to {among[-1]} are free: end what listens there.")
+    return found
 
 
 def recorded(file: Path) -> dict[str, int]:
@@ -67,6 +78,6 @@ def inner_ports(file: Path, taken: set[int]) -> dict[str, int]:
     """SeaweedFS's own ports: the same at every start as long as they are free."""
     known = recorded(file)
     if set(known) != set(INNER) or not all(p not in taken and is_free(p) for p in known.values()):
-        known = dict(zip(INNER, free_ports(len(INNER)), strict=True))
+        known = dict(zip(INNER, free_ports(len(INNER), taken), strict=True))
         file.write_text(json.dumps(known))
     return known

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from embedded import ports
+from tests.free_ports import free_ports
 
 
 @dataclass
@@ -99,7 +99,7 @@ class Mails:
 @contextmanager
 def mail_server(encryption: Literal["none", "starttls", "tls"] = "none") -> Iterator[Mails]:
     """Speaks SMTP on this machine; with STARTTLS it takes nothing before, with TLS it speaks nothing else."""
-    mails = Mails(*ports.free_ports(1))
+    mails = Mails(*free_ports(1))
     options: dict[str, Any] = {
         "none": lambda: {},
         "starttls": lambda: {"tls_context": _certified(), "require_starttls": True},

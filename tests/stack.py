@@ -1,5 +1,6 @@
 """A real stack as a user runs it, on ports and in a folder of its own; `conftest` starts and ends them."""
 
+import json
 import os
 import shlex
 import signal
@@ -13,6 +14,7 @@ from typing import Any
 import boto3
 
 from embedded import pidfile, ports
+from tests.free_ports import free_ports
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 START_SECONDS = 240
@@ -29,9 +31,11 @@ class Stack:
     process: subprocess.Popen[bytes] | None = None
     variables: dict[str, str] = field(default_factory=dict)
     _env: dict[str, str] = field(default_factory=dict)
+    _inner: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        airflow, s3, postgres = ports.free_ports(3)
+        airflow, s3, postgres, *inner = free_ports(3 + len(ports.INNER))
+        self._inner = dict(zip(ports.INNER, inner, strict=True))
         self.variables = {
             "STACK_DIR": str(self.directory),
             "AIRFLOW_PORT": str(airflow),
@@ -59,9 +63,12 @@ class Stack:
 
     def launch(self) -> None:
         self._env = {}
+        self.directory.mkdir(mode=0o700, exist_ok=True)
+        inner = self.directory / "ports.json"
+        if not inner.exists():
+            inner.write_text(json.dumps(self._inner))
         home = self.directory / "airflow"
         if self.airflow and not home.exists():
-            self.directory.mkdir(mode=0o700, exist_ok=True)
             home.mkdir()
             (home / "airflow.cfg").write_text(PARSED_SELDOM)
         with (self.directory.parent / f"{self.directory.name}.out").open("wb") as out:

@@ -23,12 +23,13 @@ from urllib.parse import quote
 import boto3
 import psutil
 
-from embedded import objectstore, ports, postgres
+from embedded import objectstore, postgres
 from embedded.console import Console
 from embedded.settings import Settings
 from embedded.stacksecrets import Secrets
 from embedded.supervisor import Supervisor
 from tests.deploy.composefile import REPOSITORY, Service, services
+from tests.free_ports import free_ports
 
 HOST = "127.0.0.1"
 _PORT = re.compile(r"port(?:\.grpc)?[= ](\d{4,5})\b")
@@ -55,7 +56,7 @@ class Composed:
     def __init__(self, folder: Path, values: Mapping[str, str], workers: int) -> None:
         self.folder = folder
         self.values = dict(values)
-        (self._api,) = ports.free_ports(1)
+        (self._api,) = free_ports(1)
         self.url = f"http://{HOST}:{self._api}"
         self.services = services(self.values | {"PUBLIC_URL": self.url})
         self._ports = self._free_ports()
@@ -74,7 +75,7 @@ class Composed:
         for name, service in self.services.items():
             text = "\n".join([*service.command, *(f"port={v}" for k, v in service.environment.items() if "PORT" in k)])
             named[name] = sorted({int(port) for port in _PORT.findall(text)})
-        free = iter(ports.free_ports(sum(map(len, named.values()))))
+        free = iter(free_ports(sum(map(len, named.values()))))
         found = {name: {port: next(free) for port in wanted} for name, wanted in named.items()}
         found["api-server"] = {8080: self._api}
         return found
@@ -93,9 +94,9 @@ class Composed:
         self.run("init")
         for name in AIRFLOW:
             self._start(name)
-        for number, name in enumerate(self.workers):
+        for name in self.workers:
             # What the name of its container is to a worker.
-            self._start("worker", name, ["--celery-hostname", f"celery@{name}"], self._apart(name, number))
+            self._start("worker", name, ["--celery-hostname", f"celery@{name}"], self._apart(name))
         self.wait(*AIRFLOW, *self.workers)
 
     def stop(self) -> None:
@@ -194,9 +195,9 @@ class Composed:
         }  # fmt: skip
 
     @staticmethod
-    def _apart(name: str, number: int) -> dict[str, str]:
+    def _apart(name: str) -> dict[str, str]:
         """Containers may all serve their logs on one port."""
-        return {"AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(ports.free_ports(number + 1)[-1]), "HOSTNAME": name}
+        return {"AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(*free_ports(1)), "HOSTNAME": name}
 
     def _tmp(self, name: str, path: str) -> Path:
         found = self.folder / "tmp" / name / quote(path.strip("/"), safe="")

@@ -13,8 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from embedded import environment, ports, stacksecrets
+from embedded import environment, stacksecrets
 from embedded.settings import Settings
+from tests.free_ports import free_ports
 from tests.product import Product
 from tests.rest import Rest, form, unique_key
 from tests.stack import Stack
@@ -57,7 +58,7 @@ class Server:
 def server(stack: Stack, product: Product, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     product.known("ingest_upload")
     settings = settings_of(stack)
-    (port,) = ports.free_ports(1)
+    (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}"
     env = environment.airflow(settings, stacksecrets.load(settings.secrets_dir)) | {
         "AIRFLOW__CORE__AUTH_MANAGER": MANAGER,
