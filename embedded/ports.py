@@ -60,7 +60,7 @@ def free_ports(count: int, taken: Collection[int] = (), among: Sequence[int] = C
     Raises:
         StackError: so many are not free.
     """
-    free = (port for port in random.sample(among, len(among)) if port not in taken and is_free(port))
+    free = (port for port in random.SystemRandom().sample(among, len(among)) if port not in taken and is_free(port))
     found = list(islice(free, count))
     if len(found) < count:
         raise StackError(f"Not {count} ports from {among[0]} to {among[-1]} are free: end what listens there.")

@@ -33,7 +33,7 @@ def test_a_busy_port_is_not_chosen(busy: socket.socket) -> None:
 
 
 def test_inner_doors_are_none_of_the_public_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports.random, "sample", lambda among, count: list(among)[:count])
+    monkeypatch.setattr(ports.random.SystemRandom, "sample", lambda _, among, count: list(among)[:count])
     first = next(port for port in ports.CHOICE if ports.is_free(port))
     assert first not in ports.inner_ports(tmp_path / "ports.json", {first}).values()
 
