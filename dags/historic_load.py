@@ -8,13 +8,16 @@ Each file is judged row by row. Bad rows are kept with their reasons in `ops.rej
 and sent again, as CSV under `rejected/<table>/` in the data bucket. A file that was loaded before is a `duplicate` and
 changes nothing. The verdicts are in `ops.loads`; the task `gate` fails when a file was not loaded, and lists each such
 file with its reason.
+
+Where `DATAMART_RANGE_BYTES` is set, files of twice as many bytes or more are cleaned in ranges, by tasks beside each
+other on as many workers as there are (`ranges_1`, `ranges_2`); a file whose ranges are not all cleaned is read whole.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import AssetAlias, Param, dag, task
+from airflow.sdk import AssetAlias, Param, TaskGroup, dag, task
 
 from datamart.tables import TABLES, load_order
 from datamart_airflow.alerts import TaskFailed
@@ -70,12 +73,27 @@ def historic_load():
         """The batches of one wave."""
         return planned[wave]
 
-    @task(map_index_template="{{ label }}", outlets=[AssetAlias(CHANGED)], trigger_rule="none_failed")
-    def load(batch: dict, params: dict | None = None) -> list[dict]:
+    @task
+    def split(planned: list[list[dict]], wave: int, params: dict | None = None) -> list[dict]:
+        """Ranges of the files of a wave that are very large."""
+        from datamart_airflow.range_tasks import split_files
+
+        return split_files(planned[wave], params["mode"])
+
+    @task(map_index_template="{{ label }}")
+    def clean(listed: dict) -> dict[str, int]:
+        """Rows read and rejected in one range of a very large file."""
+        from datamart_airflow.range_tasks import clean_one
+
+        return clean_one(listed)
+
+    # Whatever became of the ranges: a file whose ranges are not all there is read whole.
+    @task(map_index_template="{{ label }}", outlets=[AssetAlias(CHANGED)], trigger_rule="all_done")
+    def load(batch: dict, ranges: list[dict] | None, params: dict | None = None) -> list[dict]:
         """One verdict for each file of a batch."""
         from datamart_airflow.history_tasks import load_batch
 
-        return load_batch(batch, params["mode"], params["dry_run"])
+        return load_batch(batch, params["mode"], params["dry_run"], ranges)
 
     @task(trigger_rule="all_done", retries=0)
     def gate(planned: list[list[dict]], *waves: list[list[dict]]) -> dict[str, int]:
@@ -88,9 +106,13 @@ def historic_load():
     loaded = []
     for wave in range(len(load_order(TABLES))):
         chosen = batches.override(task_id=f"batches_{wave + 1}", trigger_rule="none_failed")(planned, wave)
-        loads = load.override(task_id=f"load_{wave + 1}").expand(batch=chosen)
+        with TaskGroup(f"ranges_{wave + 1}", tooltip="Only for files that are very large"):
+            ranges = split.override(trigger_rule="none_failed")(planned, wave)
+            cleaned = clean.expand(listed=ranges)
+        loads = load.override(task_id=f"load_{wave + 1}").partial(ranges=ranges).expand(batch=chosen)
+        cleaned >> loads
         if loaded:
-            loaded[-1] >> chosen
+            loaded[-1] >> [chosen, ranges]
         loaded.append(loads)
     gate(planned, *loaded)
 

@@ -35,10 +35,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 
 @contextmanager
-def _started(*, airflow: bool) -> Iterator[Stack]:
+def _started(*, airflow: bool, **variables: str) -> Iterator[Stack]:
     """A started stack without the demo's data; that nothing survives it is part of its end."""
     with tempfile.TemporaryDirectory(prefix="test-", ignore_cleanup_errors=True) as folder:
         own = Stack(Path(folder).resolve() / "stack", airflow=airflow)
+        own.variables |= variables
         try:
             own.start()
             yield own
@@ -52,8 +53,8 @@ def _started(*, airflow: bool) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """PostgreSQL, S3 and Airflow's processes."""
-    with _started(airflow=True) as own:
+    """PostgreSQL, S3 and Airflow's processes; files of 1 MiB are very large ones."""
+    with _started(airflow=True, DATAMART_RANGE_BYTES=str(512 * 1024)) as own:
         yield own
 
 

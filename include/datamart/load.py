@@ -24,7 +24,7 @@ from datamart.objects import ObjectStore, rejected_key, removed_key
 from datamart.rejects import RejectSpool, kept_reject, names_in
 from datamart.routing import table_for
 from datamart.settings import Settings
-from datamart.staging import Sink, Staged, Stager, content_digest, keep_rejects
+from datamart.staging import Preparer, Sink, Staged, Stager, content_digest, keep_rejects, unprepared
 from datamart.tables import TABLES, Table
 from datamart.validation import Validator
 from datamart.warehouse.base import Warehouse
@@ -44,6 +44,7 @@ class Loader:
     tables: tuple[Table, ...] = TABLES
     fill_from_bytes: int = 16 * 1024 * 1024
     """A file at least this large is copied straight into an empty table, holding the table's lock meanwhile."""
+    prepared: Preparer = unprepared
     _keys: dict[str, tuple[int, npt.NDArray[np.int64]]] = field(default_factory=dict, init=False, repr=False)
 
     def load(
@@ -237,7 +238,7 @@ class Loader:
         return self._stager(keep).stage(arrival, load_id, self._validator(table), sink, resources)
 
     def _stager(self, keep: bool = True) -> Stager:
-        return Stager(self.store, self.settings, keep, self.warehouse.parquet)
+        return Stager(self.store, self.settings, keep, self.warehouse.parquet, self.prepared)
 
     def _drop_staging(self, name: str) -> None:
         with suppress(TransientFault):  # a session that has ended has taken its temporary tables along

@@ -125,6 +125,17 @@ class ObjectStore:
             finally:
                 answer["Body"].close()
 
+    def read_span(self, arrival: Arrival, start: int, end: int) -> bytes:
+        """The object's bytes from ``start`` to before ``end``, if it is still the one that was listed.
+
+        Raises:
+            SourceChanged: it was replaced or removed since.
+        """
+        with s3_faults(f"s3://{arrival.bucket}/{arrival.key}"):
+            wanted = {"Bucket": arrival.bucket, "Key": arrival.key, "IfMatch": arrival.etag}
+            answer = self.client.get_object(**wanted, Range=f"bytes={start}-{end - 1}")
+            return bytes(answer["Body"].read())
+
     def first_line(self, key: str) -> bytes | None:
         """The first line of a text of ours, or None when it is not there (any more)."""
         try:

@@ -62,15 +62,28 @@ class Layout:
     header: bool = False
 
 
-class Reader:
-    """Reads one file for one table; after the last chunk ``rows`` and ``blank`` hold the reader's own counts."""
+@dataclass(frozen=True)
+class Place:
+    """A place in a file between two records: its byte, its physical line, and the columns of the records."""
 
-    def __init__(self, stream: BinaryIO, table: Table, chunk_bytes: int) -> None:
-        self._blocks = read_blocks(stream, chunk_bytes)
+    offset: int
+    line: int
+    layout: Layout
+
+
+class Reader:
+    """Reads one file for one table; after the last chunk ``rows`` and ``blank`` hold the reader's own counts.
+
+    A stream that does not begin with its file's first byte comes with its ``place``.
+    """
+
+    def __init__(self, stream: BinaryIO, table: Table, chunk_bytes: int, place: Place | None = None) -> None:
+        offset, line = (place.offset, place.line) if place else (0, 1)
+        self._blocks = read_blocks(stream, chunk_bytes, offset=offset, line=line)
         self._table = table
         self.rows = 0
         self.blank = 0
-        self.layout: Layout | None = None
+        self.layout = place.layout if place else None
         self.repairs: int | None = None
         """The load whose rejects file this is, when its first row says so in a column ``_load_id``."""
 
@@ -80,20 +93,47 @@ class Reader:
         Raises:
             FileRejected: ``empty``, ``header_only``, ``wrong_header`` or ``record_too_long``.
         """
+        yield from self.chunks()
+        self.require_rows()
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Yield the rows of a piece of a file, which may have none.
+
+        Raises:
+            FileRejected: ``wrong_header`` or ``record_too_long``.
+        """
+        for block, first in self.blocks():
+            if self.layout is not None and len(block.starts) > first:
+                yield _chunk(block, first, self.layout, self._table)
+
+    def blocks(self) -> Iterator[tuple[Block, int]]:
+        """Yield records as they are cut, and which of them is the first row; nothing is asked of their values.
+
+        Raises:
+            FileRejected: ``wrong_header`` or ``record_too_long``.
+        """
         for block in self._blocks:
             self.blank += block.blank
             first = 0
             if len(block.starts) and self.layout is None:
                 self.layout = layout_of(block, self._table)
                 first = int(self.layout.header)
+            if self.layout is not None and not self.rows:
                 self.repairs = _repaired_load(block, first, self.layout)
-            if self.layout is not None and len(block.starts) > first:
-                self.rows += len(block.starts) - first
-                yield _chunk(block, first, self.layout, self._table)
+            self.rows += len(block.starts) - first
+            yield block, first
+
+    def require_rows(self) -> Layout:
+        """The columns of a file that was read to its end; one that had no row is refused.
+
+        Raises:
+            FileRejected: ``empty`` or ``header_only``.
+        """
         if self.layout is None:
             raise FileRejected("empty", "The file is empty. Send it again with at least one row.")
         if not self.rows:
             raise FileRejected("header_only", "The file has a header and no rows. Send it with at least one row.")
+        return self.layout
 
 
 def _repaired_load(block: Block, first: int, layout: Layout) -> int | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy as np
@@ -21,6 +21,7 @@ from datamart.errors import FileRejected
 
 MAX_RECORD_BYTES = 1024 * 1024
 
+_BOM = b"\xef\xbb\xbf"
 _LF, _CR, _QUOTE, _COMMA = 10, 13, 34, 44
 # One field and what ends it. A quote opens a quoted field only at the field's start; bytes after its closing
 # quote belong to the value up to the next comma or line end.
@@ -49,6 +50,10 @@ class Block:
     plain: bool = False
     used: int = 0
     """Bytes of ``data`` that hold whole lines."""
+    offset: int = 0
+    """Where in the file ``data`` begins."""
+    next_line: int = 1
+    """The physical line that comes after those bytes."""
 
     def raw(self, index: int) -> bytes:
         """Record ``index`` as it stands in the file, without its line end."""
@@ -71,21 +76,23 @@ def fields_of(record: bytes) -> list[bytes]:
             return values
 
 
-def read_blocks(stream: BinaryIO, block_bytes: int) -> Iterator[Block]:
+def read_blocks(stream: BinaryIO, block_bytes: int, *, offset: int = 0, line: int = 1) -> Iterator[Block]:
     """Cut ``stream`` into blocks of about ``block_bytes`` bytes of whole records.
 
-    Memory is bounded by the block and the longest allowed record. A byte-order mark at the start is skipped.
+    Memory is bounded by the block and the longest allowed record. A byte-order mark at the file's start is skipped.
+    A stream that begins further on in its file, between two records, comes with its ``offset`` and physical ``line``.
 
     Raises:
         FileRejected: a record is longer than 1 MiB (an unclosed quote is the usual reason).
     """
-    carry, line, at_start = b"", 1, True
+    carry, at_start = b"", offset == 0
     while True:
         fresh = stream.read(block_bytes)
         last = not fresh
         data = carry + fresh
         if at_start and (len(data) >= 3 or last):
-            data = data.removeprefix(b"\xef\xbb\xbf")
+            offset = len(_BOM) if data.startswith(_BOM) else 0
+            data = data[offset:]
             at_start = False
         elif at_start:
             carry = data
@@ -94,15 +101,15 @@ def read_blocks(stream: BinaryIO, block_bytes: int) -> Iterator[Block]:
         lone_cr = last and not ended and data.endswith(b"\r")
         if last and data and not ended:
             data += b"\n"
-        block, used, lines = _cut(data, line, last, lone_cr)
+        block = replace(_cut(data, line, last, lone_cr), offset=offset)
         if block.unclosed:
             block.ends[-1] = len(data) if ended else len(data) - 1
-        _refuse_long(block, len(data) - used, line + lines)
+        _refuse_long(block, len(data) - block.used, block.next_line)
         if len(block.starts) or block.blank:
             yield block
         if last:
             return
-        carry, line = data[used:], line + lines
+        carry, line, offset = data[block.used :], block.next_line, offset + block.used
 
 
 def _refuse_long(block: Block, pending: int, pending_line: int) -> None:
@@ -120,8 +127,8 @@ def _refuse_long(block: Block, pending: int, pending_line: int) -> None:
         )
 
 
-def _cut(data: bytes, first_line: int, last: bool, lone_cr: bool) -> tuple[Block, int, int]:
-    """The whole records in ``data``, the bytes they and blank lines use, and the physical lines in those bytes.
+def _cut(data: bytes, first_line: int, last: bool, lone_cr: bool) -> Block:
+    """The whole records in ``data``.
 
     With ``lone_cr`` the CR before the last line end is the file's last byte, and so data.
     """
@@ -154,8 +161,10 @@ def _cut(data: bytes, first_line: int, last: bool, lone_cr: bool) -> tuple[Block
         ends[-1] += lone_cr
     filled = ends > starts
     blank = int(len(filled) - np.count_nonzero(filled))
-    block = Block(data, starts[filled], ends[filled], lines[filled], quoted[filled], blank, unclosed, plain, used)
-    return block, used, used_lines
+    return Block(
+        data, starts[filled], ends[filled], lines[filled], quoted[filled], blank, unclosed, plain, used,
+        next_line=first_line + used_lines,
+    )  # fmt: skip
 
 
 def _has_lone_cr(array: npt.NDArray[np.uint8]) -> bool:

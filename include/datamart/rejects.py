@@ -15,12 +15,15 @@ _FRAME = struct.Struct("<qII?")
 
 
 class RejectSpool:
-    """Rejects of one file in file order, on disk, so that a file of only bad rows needs no more memory."""
+    """Rejects of one file in file order, on disk, so that a file of only bad rows needs no more memory.
 
-    def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the spool
-        self.count = 0
-        self.ragged = 0
+    ``file`` holds those of another spool, and is this one's from now on.
+    """
+
+    def __init__(self, file: BinaryIO | None = None, count: int = 0, ragged: int = 0) -> None:
+        self._file: BinaryIO = file or tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the spool
+        self.count = count
+        self.ragged = ragged
         """How many of them fit no columns."""
 
     def add(self, rejects: Iterable[Reject]) -> None:
@@ -39,6 +42,12 @@ class RejectSpool:
             line, reasons, raw, fits = _FRAME.unpack(self._file.read(_FRAME.size))
             why = reasons_in(self._file.read(reasons).decode())
             yield Reject(line, self._file.read(raw), why, fits)
+
+    @property
+    def file(self) -> BinaryIO:
+        """All of them from the first, as bytes that another spool can be made of."""
+        self._file.seek(0)
+        return self._file
 
     def close(self) -> None:
         """Free the disk."""

@@ -32,6 +32,10 @@ class Settings(BaseSettings):
     part_rows: Annotated[int, Field(ge=1)] = 1_000_000
     """Rows in one part of clean parquet or of a backup, about."""
 
+    range_bytes: Annotated[int, Field(ge=64 * 1024)] | None = None
+    """A historic load cleans files of twice as many bytes or more in ranges of about so many, by tasks beside each
+    other; unset: each file is one task's."""
+
     landing_poll_seconds: Annotated[float, Field(ge=0.1, le=300)] = 1
     """How often the landing folder is listed while nothing lies there."""
     landing_queue: str | None = None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
 
@@ -29,7 +29,23 @@ from datamart.validation import Validator
 Sink = Callable[[Iterator[pa.RecordBatch]], None]
 """Takes all accepted rows of a file, in order: into a staging table, or into the table itself."""
 
+
+class Prepared(Protocol):
+    """A file that was read beforehand."""
+
+    def read(self, staged: Staged, pour: Sink) -> None:
+        """Pour all accepted rows; ``staged`` then knows what reading the file's bytes would have told."""
+
+
 _READ_BYTES = 1 << 20
+
+
+Preparer = Callable[[Arrival], Prepared | None]
+"""Knows which files were read beforehand; None of all others."""
+
+
+def unprepared(_: Arrival) -> None:
+    """No file was read beforehand."""
 
 
 @dataclass
@@ -64,11 +80,12 @@ class Stager:
     settings: Settings
     keep: bool = True
     parquet: Mapping[str, Any] = field(default_factory=lambda: ZSTD)
+    prepared: Preparer = unprepared
 
     def stage(self, arrival: Arrival, load_id: int, validator: Validator, sink: Sink, resources: ExitStack) -> Staged:
         """Read the file once, from its first byte to its last; accepted rows go to ``sink`` as they come.
 
-        The result's rejects live on disk until ``resources`` is closed.
+        What was read beforehand is taken from there. The result's rejects live on disk until ``resources`` is closed.
 
         Raises:
             SourceChanged, TransientFault, TerminalFault: as S3 or the warehouse answers.
@@ -76,28 +93,33 @@ class Stager:
         rejects = RejectSpool()
         resources.callback(rejects.close)
         staged = Staged(arrival, load_id, validator.table, rejects)
-        digest = hashlib.sha256()
-        with self.store.read(arrival) as body, ahead(_hashed(body, self.settings.chunk_bytes, digest), 1) as pieces:
+        clean = CleanParts(self.store, staged.table, load_id, self.settings.part_rows, parquet=self.parquet)
+        pour: Sink = (lambda batches: sink(clean.keep(batches))) if self.keep else sink
+        prepared = self.prepared(arrival)
+        if prepared is None:
+            self._read(staged, validator, pour)
+        else:
+            prepared.read(staged, pour)
+        staged.clean_parts = clean.sent
+        staged.refused = staged.refused or self._over_threshold(staged)
+        if self.keep:
+            keep_rejects(self.store, staged.table, load_id, rejects, staged.names)
+        return staged
+
+    def _read(self, staged: Staged, validator: Validator, pour: Sink) -> None:
+        digest, chunk_bytes = hashlib.sha256(), self.settings.chunk_bytes
+        with self.store.read(staged.arrival) as body, ahead(_hashed(body, chunk_bytes, digest), 1) as pieces:
             source = _Pieces(pieces)
-            reader = Reader(source, validator.table, self.settings.chunk_bytes)
-            batches = _accepted(reader, validator, staged)
-            clean = CleanParts(self.store, staged.table, load_id, self.settings.part_rows, parquet=self.parquet)
+            reader = Reader(source, validator.table, chunk_bytes)
             try:
-                sink(clean.keep(batches) if self.keep else batches)
+                pour(_accepted(reader, validator, staged))
             except FileRejected as refusal:
                 staged.refused = refusal
                 while source.read():  # the rest counts for the file's identity
                     pass
         staged.sha256, staged.read, staged.blank = digest.hexdigest(), reader.rows, reader.blank
-        staged.repairs, staged.clean_parts = reader.repairs, clean.sent
+        staged.repairs = reader.repairs
         staged.names = reader.layout.names if reader.layout else validator.table.names
-        staged.refused = staged.refused or self._over_threshold(staged)
-        if self.keep:
-            self._keep_rejects(staged)
-        return staged
-
-    def _keep_rejects(self, staged: Staged) -> None:
-        keep_rejects(self.store, staged.table, staged.load_id, staged.rejects, staged.names)
 
     def _over_threshold(self, staged: Staged) -> FileRejected | None:
         if staged.rejects.count == staged.read:

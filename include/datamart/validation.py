@@ -19,6 +19,7 @@ import pyarrow as pa
 from datamart import rules
 from datamart.reader import Chunk
 from datamart.reasons import Reason, Reject
+from datamart.records import Positions
 from datamart.rules import Mask
 from datamart.tables import Table, Type
 
@@ -38,6 +39,8 @@ class Judged:
 
     accepted: pa.RecordBatch
     rejects: list[Reject]
+    rows: Positions
+    """Which of the chunk's rows the accepted ones are."""
     warnings: dict[str, int] = field(default_factory=dict)
 
 
@@ -121,24 +124,24 @@ class Validator:
         good = np.ones(count, np.bool_)
         good[list(reasons)] = False
         rows = np.flatnonzero(good)
-        batch = self._judge_keys(self._typed(chunk, good), rows, reasons)
-        return Judged(batch, list(self._rejects(chunk, reasons)), self._warnings(batch))
+        batch, rows = self._judge_keys(self._typed(chunk, good), rows, reasons)
+        return Judged(batch, list(self._rejects(chunk, reasons)), rows, self.warnings(batch))
 
     def _judge_keys(
-        self, batch: pa.RecordBatch, rows: npt.NDArray[np.int64], reasons: dict[int, list[Reason]]
-    ) -> pa.RecordBatch:
+        self, batch: pa.RecordBatch, rows: Positions, reasons: dict[int, list[Reason]]
+    ) -> tuple[pa.RecordBatch, Positions]:
         """Leave out rows whose key an earlier valid row of the file has."""
         keys = pd.DataFrame({self.table.key: batch.column(self.table.key).to_numpy().astype(np.int64)})
         doubled: dict[int, list[Reason]] = {}
         _collect(_failures(self._keys, keys), doubled)
         if not doubled:
-            return batch
+            return batch, rows
         keep = np.ones(batch.num_rows, np.bool_)
         keep[list(doubled)] = False
         reasons.update({int(rows[place]): found for place, found in doubled.items()})
-        return batch.filter(pa.array(keep))
+        return batch.filter(pa.array(keep)), rows[keep]
 
-    def _warnings(self, batch: pa.RecordBatch) -> dict[str, int]:
+    def warnings(self, batch: pa.RecordBatch) -> dict[str, int]:
         """How many accepted rows point nowhere, by column."""
         counts = {
             name: int(np.count_nonzero(~np.isin(batch.column(name).to_numpy(), ids)))

@@ -18,6 +18,7 @@ from datamart_airflow.warehouses import open_warehouse
 
 if TYPE_CHECKING:
     from datamart.load import Loader
+    from datamart.staging import Preparer
 
 
 @contextmanager
@@ -87,9 +88,12 @@ def current_run() -> dict[str, str]:
 
 
 @contextmanager
-def loader() -> Iterator[Loader]:
-    """A loader for the current Dag run."""
-    from datamart.load import Loader  # not above: who only waits for files must not import what judges them
+def loader(prepared: Preparer | None = None) -> Iterator[Loader]:
+    """A loader for the current Dag run, which may know of files that were read beforehand."""
+    # Not above: who only waits for files must not import what judges them.
+    from datamart.load import Loader
+    from datamart.staging import unprepared
 
     with warehouse() as opened:
-        yield Loader(opened, object_store(), load_settings(), current_run())
+        own = (opened, object_store(), load_settings(), current_run())
+        yield Loader(*own, prepared=prepared or unprepared)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from airflow.sdk import get_current_context
@@ -14,6 +15,9 @@ from datamart.errors import ConfigurationError, DatamartError, TransientFault, s
 from datamart.history import not_loaded, plan_history, summary
 from datamart.ingest import Sessions
 from datamart.loads import Arrival, Mode, Outcome, Verdict
+from datamart.ranges.joining import SplitFiles
+from datamart.ranges.splitting import prefixes_of
+from datamart.settings import load_settings
 from datamart.tables import table_named
 from datamart_airflow.assets import announce
 from datamart_airflow.clients import loader, object_store, warehouse
@@ -32,18 +36,24 @@ def plan_batches(prefix: str, tables: list[str], mode: str) -> list[list[Batch]]
         raise AirflowFailException(str(error)) from None
 
 
-def load_batch(batch: Batch, mode: str, dry_run: bool) -> list[dict[str, Any]]:
-    """Load every file of a batch; a fault of one does not stop the others, but fails the task for its retry."""
+def load_batch(batch: Batch, mode: str, dry_run: bool, ranges: Sequence[dict[str, Any]] | None) -> list[dict[str, Any]]:
+    """Load every file of a batch; a fault of one does not stop the others, but fails the task for its retry.
+
+    Files that were cleaned in ``ranges`` are loaded from there.
+    """
     context = get_current_context()
     context["label"] = batch_label(batch)  # type: ignore[typeddict-unknown-key]
     arrivals = arrivals_of(batch)
     groups = [arrivals] if Mode(mode) is Mode.REPLACE else [[arrival] for arrival in arrivals]
     outcomes: list[Outcome] = []
     faults: list[Exception] = []
-    with Sessions(loader) as sessions:
+    split = SplitFiles(object_store(), load_settings(), prefixes_of(ranges or ()))
+    with Sessions(partial(loader, split)) as sessions:
         for group in groups:
             try:
                 outcomes += _load_group(sessions, group, batch["table"], Mode(mode), dry_run)
+                for arrival in group:
+                    split.remove(arrival)
             except Exception as error:  # noqa: BLE001 - told at the end; the other files are still to be loaded
                 sessions.renew()
                 faults.append(error)

@@ -69,7 +69,7 @@ def test_a_run_names_its_files(admin_page: Page, url: str, loaded: str, picture:
     for file in SAMPLES:
         row = admin_page.get_by_role("row").filter(has=admin_page.get_by_role("link", name=file.name, exact=True))
         expect(row).to_contain_text("Success")
-    expect(admin_page.get_by_role("row").filter(has_text="Success")).to_have_count(4 + len(SAMPLES))
+    expect(admin_page.get_by_role("row").filter(has_text="Success")).to_have_count(6 + len(SAMPLES))
     admin_page.get_by_role("columnheader").filter(has_text="Start Date").get_by_role("button").click()
     expect(admin_page.get_by_role("row").nth(1)).to_contain_text("plan")
     picture("historic_load_run", admin_page)
@@ -83,7 +83,7 @@ def test_the_graph_shows_the_order_of_the_waves(admin_page: Page, url: str, load
     # Only nodes within the view are there, and which are depends on whether it was fitted before the panel went.
     admin_page.get_by_role("button", name="Fit View").click()
     nodes = admin_page.locator(".react-flow__node")
-    tasks = ["plan", "batches_1", "load_1 [2]", "batches_2", "load_2 [1]", "gate"]
+    tasks = ["plan", "batches_1", "ranges_1", "load_1 [2]", "batches_2", "ranges_2", "load_2 [1]", "gate"]
     expect(nodes).to_have_count(len(tasks))
     left = []
     for task in tasks:

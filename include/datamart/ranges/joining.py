@@ -1,0 +1,203 @@
+"""The cleaned ranges of a file as its rows: in file order, without those whose key came before in another range."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from datamart import rules
+from datamart.clean import read_rows
+from datamart.errors import BalanceError, DatamartError, TransientFault
+from datamart.fingerprint import rules_in_force
+from datamart.loads import Arrival
+from datamart.objects import ObjectStore
+from datamart.ranges.cleaning import END, LINE, REJECTS, START, Cleaned, part_name, placed_schema, read_cleaned
+from datamart.ranges.pieces import pieces_of
+from datamart.ranges.plan import AGAIN, Plan, known_keys, read_plan
+from datamart.reasons import Reason, Reject
+from datamart.rejects import RejectSpool
+from datamart.settings import Settings
+from datamart.staging import Staged
+from datamart.validation import Validator
+
+log = logging.getLogger(__name__)
+
+_PIECE = 1 << 20
+_GAP = 128 * 1024
+"""Records nearer to each other than this are fetched by one request ..."""
+_MOST_AT_ONCE = 8 * 1024 * 1024
+"""... of at most about so many bytes."""
+
+
+class Record(NamedTuple):
+    """Where in the file a record stands."""
+
+    line: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class CleanedRanges:
+    """A file all of whose ranges are cleaned; it is staged from them in place of its bytes."""
+
+    store: ObjectStore
+    plan: Plan
+    found: tuple[Cleaned, ...]
+
+    def read(self, staged: Staged, pour: Callable[[Iterator[pa.RecordBatch]], None]) -> None:
+        """Pour all accepted rows of the file; ``staged`` then knows what reading its bytes would have told.
+
+        Raises:
+            BalanceError: a range's rows are not as many as were found in it.
+            SourceChanged, TransientFault, TerminalFault: as S3 answers, or something of a range is not there.
+        """
+        cuts = self.plan.cuts
+        pour(self._rows(staged))
+        staged.sha256, staged.read, staged.blank = cuts.sha256, cuts.rows, cuts.blank
+        staged.repairs, staged.names = cuts.repairs, cuts.names
+
+    def _rows(self, staged: Staged) -> Iterator[pa.RecordBatch]:
+        seen, judge = rules.FirstSeen(), Validator(self.plan.table, known_keys(self.store, self.plan))
+        for number, cleaned in enumerate(self.found):
+            late: list[pa.RecordBatch] = []
+            yield from self._fresh(number, cleaned, seen, late)
+            with closing(self._own_rejects(number, cleaned)) as own:
+                staged.rejects.add(heapq.merge(own, self._late_rejects(late), key=lambda reject: reject.line))
+            _add_warnings(staged.warnings, cleaned.warnings, [judge.warnings(batch) for batch in late])
+
+    def _fresh(
+        self, number: int, cleaned: Cleaned, seen: rules.FirstSeen, late: list[pa.RecordBatch]
+    ) -> Iterator[pa.RecordBatch]:
+        """The range's rows whose key no range before has; the others go to ``late``, with their places."""
+        table, rows = self.plan.table, 0
+        for batch in self._accepted(number, cleaned):
+            rows += batch.num_rows
+            fresh = seen.fresh(batch.column(table.key).to_numpy().astype(np.int64))
+            if not fresh.all():
+                late.append(batch.filter(pa.array(~fresh)))
+                batch = batch.filter(pa.array(fresh))
+            if batch.num_rows:
+                yield batch.select(table.names)
+        if rows + cleaned.rejected != cleaned.rows:
+            raise BalanceError(
+                f"{self.plan.arrival.key}: {cleaned.rows} rows were read in range {number + 1}, but {rows} accepted "
+                f"and {cleaned.rejected} rejected. Nothing was committed."
+            )
+
+    def _accepted(self, number: int, cleaned: Cleaned) -> Iterator[pa.RecordBatch]:
+        for part in range(cleaned.parts):
+            key = self.plan.key(number, part_name(part))
+            batches = read_rows(self.store, key, placed_schema(self.plan.table))
+            if batches is None:
+                raise TransientFault(f"{key} is not there (any more), or cannot be read. {AGAIN}")
+            yield from batches
+
+    def _own_rejects(self, number: int, cleaned: Cleaned) -> RejectSpool:
+        """What was rejected for reasons of the range's own."""
+        if not cleaned.rejected:
+            return RejectSpool()
+        key = self.plan.key(number, REJECTS)
+        body = self.store.opened(key)
+        if body is None:
+            raise TransientFault(f"{key} is not there (any more). {AGAIN}")
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - the spool's to close
+        with body:
+            for piece in self.store.pieces(key, body, _PIECE):
+                file.write(piece)
+        return RejectSpool(file, cleaned.rejected, cleaned.ragged)
+
+    def _late_rejects(self, late: list[pa.RecordBatch]) -> Iterator[Reject]:
+        """Rows that were accepted in their range, with their bytes from the file."""
+        why = (Reason(self.plan.table.key, rules.DUPLICATE_ID),)
+        groups = list(together([Record(*place) for batch in late for place in _places(batch)]))
+        spans = [(group[0].start, group[-1].end) for group in groups]
+        with pieces_of(self.store, self.plan.arrival, spans) as pieces:
+            for group, piece in zip(groups, pieces, strict=True):
+                for record in group:
+                    raw = piece[record.start - group[0].start : record.end - group[0].start]
+                    yield Reject(record.line, raw, why, fits_columns=True)
+
+
+@dataclass(frozen=True)
+class SplitFiles:
+    """The files of one run that were split: where their plans lie, by the arrival's id."""
+
+    store: ObjectStore
+    settings: Settings
+    prefixes: Mapping[int, str]
+
+    def __call__(self, arrival: Arrival) -> CleanedRanges | None:
+        """The file's ranges; None for one that was not split, or whose ranges cannot stand for it."""
+        prefix = self.prefixes.get(arrival.arrival_id)
+        return None if prefix is None else find_cleaned(self.store, self.settings, prefix)
+
+    def remove(self, arrival: Arrival) -> None:
+        """Remove all that lies in S3 for the ranges of a file that came to a verdict."""
+        prefix = self.prefixes.get(arrival.arrival_id)
+        if prefix is None:
+            return
+        try:
+            self.store.remove([one.key for one in self.store.list(prefix)])
+        except DatamartError as error:  # maintenance comes for what is left; the file's verdict stands
+            log.warning("%s is left: %s", prefix, error)
+
+
+def find_cleaned(store: ObjectStore, settings: Settings, prefix: str) -> CleanedRanges | None:
+    """The file whose plan lies under ``prefix``, if its ranges can stand for it; a warning says why, if not."""
+    plan = read_plan(store, prefix)
+    if plan is None:
+        log.warning("The plan of ranges under %s is not there (any more): its file is read whole.", prefix)
+        return None
+    found = [read_cleaned(store, plan, number) for number in range(len(plan.cuts.ranges))]
+    whole = [cleaned for cleaned in found if cleaned is not None]
+    reason = _why_not(plan, found, whole, rules_in_force(plan.table, settings))
+    if reason is not None:
+        log.warning("%s is read whole, not from its %d ranges: %s.", plan.arrival.key, len(found), reason)
+        return None
+    return CleanedRanges(store, plan, tuple(whole))
+
+
+def together(records: Sequence[Record]) -> Iterator[list[Record]]:
+    """Groups of records, in order, that one request may fetch."""
+    group: list[Record] = []
+    for record in records:
+        if group and (record.start - group[-1].end > _GAP or record.end - group[0].start > _MOST_AT_ONCE):
+            yield group
+            group = []
+        group.append(record)
+    if group:
+        yield group
+
+
+def _why_not(plan: Plan, found: Sequence[Cleaned | None], whole: Sequence[Cleaned], in_force: str) -> str | None:
+    if len(whole) < len(found):
+        missing = ", ".join(str(number + 1) for number, cleaned in enumerate(found) if cleaned is None)
+        return f"not cleaned: {missing}"
+    if plan.rules != in_force:
+        return "the rules have changed since it was planned"
+    rows, blank = sum(cleaned.rows for cleaned in whole), sum(cleaned.blank for cleaned in whole)
+    if (rows, blank) != (plan.cuts.rows, plan.cuts.blank):
+        return f"they have {rows} rows and {blank} blank lines, the file has {plan.cuts.rows} and {plan.cuts.blank}"
+    return None
+
+
+def _places(batch: pa.RecordBatch) -> Iterator[tuple[int, int, int]]:
+    columns = (batch.column(name).to_pylist() for name in (LINE, START, END))
+    return zip(*columns, strict=True)
+
+
+def _add_warnings(total: dict[str, int], own: Mapping[str, int], gone: Sequence[Mapping[str, int]]) -> None:
+    """Warnings of a range, without those of rows that are rejected after all."""
+    for column, count in own.items():
+        left = count - sum(one.get(column, 0) for one in gone)
+        if left:
+            total[column] = total.get(column, 0) + left
