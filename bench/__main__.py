@@ -8,7 +8,22 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
-from bench import OUT, again, landing, load, machine, pages, peers, readers, recovery, report, rest, upsert, validate
+from bench import (
+    OUT,
+    again,
+    landing,
+    load,
+    machine,
+    pages,
+    peers,
+    ranges,
+    readers,
+    recovery,
+    report,
+    rest,
+    upsert,
+    validate,
+)
 from bench.measure import Result
 from bench.options import Bench, prepared
 
@@ -20,6 +35,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Result]] = {
     "validate": validate.run,
     "peers": peers.run,
     "recovery": recovery.run,
+    "ranges": ranges.run,
     "landing": landing.run,
     "rest": rest.run,
     "pages": pages.run,

@@ -27,6 +27,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("redis-server") is None, reason="no redis-server here"),
 ]
 ROWS = 300_000
+RANGE_BYTES = 2 * 1024 * 1024
 FIRST_ID = 1_000_000
 DEATH_SECONDS = 150
 USERS = ("admin", "operator", "uploader", "viewer")
@@ -40,7 +41,7 @@ def composed() -> Iterator[Composed]:
         folder.chmod(0o711)  # PostgreSQL's own user, should root run this, must reach what is below
         MAKE_SECRETS.make(folder / "env")
         values = dict(line.split("=", 1) for line in (folder / "env").read_text().splitlines())
-        found = Composed(folder, values, workers=2)
+        found = Composed(folder, values | {"DATAMART_RANGE_BYTES": str(RANGE_BYTES)}, workers=2)
         try:
             found.start()
             yield found
@@ -207,6 +208,12 @@ def test_the_death_of_a_worker_loses_and_doubles_nothing(composed: Composed, pro
     assert product.api.get(f"/dags/historic_load/dagRuns/{run}")["state"] == "success"
     (again,) = (t for t in tasks(product, run) if t["task_id"] == "load_2")
     assert again["try_number"] == 2
+    cleaned = [t for t in tasks(product, run) if t["task_id"] == "ranges_2.clean"]
+    assert {t["state"] for t in cleaned} == {"success"}
+    assert len(cleaned) == -(-len(big_file()) // RANGE_BYTES)
+    assert all(any(did(composed, name, t) for t in cleaned) for name in composed.workers), "one has cleaned all ranges"
+    log = product.api.get(f"/dags/historic_load/dagRuns/{run}/taskInstances/load_2/logs/2", map_index=0)
+    assert "read whole" not in str(log)
     ledger = product.sql("SELECT verdict, rows_read, rows_inserted FROM ops.loads WHERE source_key = %s", key)
     assert ledger == [("loaded", ROWS, ROWS)]
     assert count(product, "hired_employees", f"id >= {FIRST_ID}") == (ROWS, ROWS)
@@ -215,8 +222,14 @@ def test_the_death_of_a_worker_loses_and_doubles_nothing(composed: Composed, pro
 
 
 def tasks(product: Product, run: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = product.api.get(f"/dags/historic_load/dagRuns/{run}/taskInstances")["task_instances"]
+    where = f"/dags/historic_load/dagRuns/{run}/taskInstances"
+    found: list[dict[str, Any]] = product.api.get(where, limit=100)["task_instances"]
     return found
+
+
+def did(composed: Composed, name: str, task: dict[str, Any]) -> bool:
+    """Whether a task ran on a worker, by the log of that."""
+    return task["id"] in (composed.folder / "logs" / f"{name}.log").read_text()
 
 
 def whole(product: Product) -> list[tuple[str, int, int]]:

@@ -64,7 +64,7 @@ def clean_range(store: ObjectStore, settings: Settings, plan: Plan, number: int)
     )  # fmt: skip
     rejects, cleaned = RejectSpool(), Cleaned()
     try:
-        with pieces_of(store, plan.arrival, spans(own.start, own.end, settings.chunk_bytes)) as stream:
+        with pieces_of(store, plan.arrival, spans(own.start, own.end)) as stream:
             reader = Reader(Pieces(stream), plan.table, settings.chunk_bytes, plan.place(number))
             for _ in parts.keep(_placed(reader, validator, rejects, cleaned)):
                 pass

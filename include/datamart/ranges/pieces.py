@@ -16,30 +16,38 @@ from datamart.loads import Arrival
 from datamart.objects import ObjectStore
 
 _REQUESTS = 4
+_PIECE = 8 * 1024 * 1024
+"""Smaller requests cost the server more than the bytes do."""
 
 
 class Pieces(io.BytesIO):
-    """Pieces as the stream that records are cut from, whatever size is asked for; it knows the SHA-256 of them all."""
+    """Pieces as the stream that records are cut from; it knows the SHA-256 of all that were begun."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         super().__init__()
         self._pieces = pieces
         self._digest = hashlib.sha256()
+        self._piece = memoryview(b"")
 
     @property
     def sha256(self) -> str:
-        """Of what was read so far, as hexadecimal digits."""
+        """As hexadecimal digits."""
         return self._digest.hexdigest()
 
-    def read(self, _size: int | None = -1) -> bytes:
-        piece = next(self._pieces, b"")
-        self._digest.update(piece)
-        return piece
+    def read(self, size: int | None = -1) -> bytes:
+        """Some bytes, at most ``size`` of them; none at the end."""
+        if not self._piece:
+            piece = next(self._pieces, b"")
+            self._digest.update(piece)
+            self._piece = memoryview(piece)
+        wanted = len(self._piece) if size is None or size < 0 else size
+        found, self._piece = self._piece[:wanted], self._piece[wanted:]
+        return bytes(found)
 
 
-def spans(start: int, end: int, size: int) -> Iterator[tuple[int, int]]:
-    """The bytes from ``start`` to before ``end``, ``size`` of them at a time."""
-    return ((first, min(first + size, end)) for first in range(start, end, size))
+def spans(start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The bytes from ``start`` to before ``end``, as many at a time as one request should bring."""
+    return ((first, min(first + _PIECE, end)) for first in range(start, end, _PIECE))
 
 
 @contextmanager

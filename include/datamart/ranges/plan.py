@@ -107,7 +107,7 @@ def make_plan(
         SourceChanged, TransientFault, TerminalFault: as S3 answers.
     """
     chunk_bytes, range_bytes = sizes
-    with pieces_of(store, arrival, spans(0, arrival.size, chunk_bytes)) as stream:
+    with pieces_of(store, arrival, spans(0, arrival.size)) as stream:
         try:
             cuts = cut(Pieces(stream), arrival.size, table, chunk_bytes, range_bytes)
         except FileRejected:

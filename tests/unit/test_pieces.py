@@ -1,0 +1,49 @@
+"""Pieces of a large object as a stream."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datamart.ranges.pieces import Pieces, spans
+from datamart.records import read_blocks
+
+
+@given(st.lists(st.binary(min_size=1, max_size=40)), st.integers(1, 50))
+def test_a_stream_gives_all_bytes_in_order_whatever_is_asked_for(pieces: list[bytes], size: int) -> None:
+    stream, found = Pieces(iter(pieces)), b""
+    while read := stream.read(size):
+        assert len(read) <= size
+        found += read
+    assert found == b"".join(pieces)
+    assert stream.sha256 == hashlib.sha256(found).hexdigest()
+    assert Pieces(iter(pieces)).read() == (pieces[0] if pieces else b"")
+
+
+@given(st.integers(0, 1 << 30), st.integers(0, 1 << 30))
+def test_spans_are_all_bytes_once(start: int, length: int) -> None:
+    found = list(spans(start, start + length))
+    assert [first for first, _ in found] == [start + n * (8 << 20) for n in range(len(found))]
+    assert all(end == first for (_, end), (first, _) in pairwise(found))
+    assert not length or found[-1][1] == start + length
+
+
+@given(st.lists(st.sampled_from([b"1,a\n", b'2,"b\nc"\r\n', b"\n", b"3,\r4\n"]), max_size=30), st.integers(1, 9))
+def test_a_block_knows_where_it_ends(lines: list[bytes], size: int) -> None:
+    """What comes after a block is read from there on, byte and line, as it is read from the beginning."""
+    body = b"\xef\xbb\xbf" + b"".join(lines)
+    whole = list(read_blocks(io.BytesIO(body), size))
+    records = [(block.raw(n), int(block.lines[n])) for block in whole for n in range(len(block.starts))]
+    for place, block in enumerate(whole):
+        start = block.offset + block.used
+        rest = read_blocks(io.BytesIO(body[start:]), size, offset=start, line=block.next_line)
+        before = sum(len(one.starts) for one in whole[: place + 1])
+        found = [(one.raw(n), int(one.lines[n])) for one in rest for n in range(len(one.starts))]
+        assert records[before:] == found
+        for n in range(len(block.starts)):
+            first, last = (int(edge[n]) + block.offset for edge in (block.starts, block.ends))
+            assert body[first:last] == block.raw(n)
