@@ -5,15 +5,17 @@ from __future__ import annotations
 import heapq
 import logging
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from datamart import rules
+from datamart.ahead import Ahead, ahead
 from datamart.clean import read_rows
 from datamart.errors import BalanceError, DatamartError, TransientFault
 from datamart.fingerprint import rules_in_force
@@ -67,39 +69,44 @@ class CleanedRanges:
 
     def _rows(self, staged: Staged) -> Iterator[pa.RecordBatch]:
         seen, judge = rules.FirstSeen(), Validator(self.plan.table, known_keys(self.store, self.plan))
-        for number, cleaned in enumerate(self.found):
-            late: list[pa.RecordBatch] = []
-            yield from self._fresh(number, cleaned, seen, late)
-            with closing(self._own_rejects(number, cleaned)) as own:
-                staged.rejects.add(heapq.merge(own, self._late_rejects(late), key=lambda reject: reject.line))
-            _add_warnings(staged.warnings, cleaned.warnings, [judge.warnings(batch) for batch in late])
+        with ahead(self._parts(), 1) as parts:
+            for number, cleaned in enumerate(self.found):
+                late = _Late(judge)
+                yield from self._fresh(number, parts, seen, late)
+                with closing(self._own_rejects(number, cleaned)) as own:
+                    staged.rejects.add(heapq.merge(own, self._late_rejects(late), key=lambda reject: reject.line))
+                for column, count in (Counter(cleaned.warnings) - late.warnings).items():
+                    staged.warnings[column] = staged.warnings.get(column, 0) + count
 
     def _fresh(
-        self, number: int, cleaned: Cleaned, seen: rules.FirstSeen, late: list[pa.RecordBatch]
+        self, number: int, parts: Ahead[list[pa.RecordBatch]], seen: rules.FirstSeen, late: _Late
     ) -> Iterator[pa.RecordBatch]:
-        """The range's rows whose key no range before has; the others go to ``late``, with their places."""
-        table, rows = self.plan.table, 0
-        for batch in self._accepted(number, cleaned):
-            rows += batch.num_rows
-            fresh = seen.fresh(batch.column(table.key).to_numpy().astype(np.int64))
-            if not fresh.all():
-                late.append(batch.filter(pa.array(~fresh)))
-                batch = batch.filter(pa.array(fresh))
-            if batch.num_rows:
-                yield batch.select(table.names)
+        """The range's rows whose key no range before has; the others are ``late``."""
+        table, cleaned, rows = self.plan.table, self.found[number], 0
+        for _ in range(cleaned.parts):
+            for batch in parts.take() or ():
+                rows += batch.num_rows
+                fresh = seen.fresh(batch.column(table.key).to_numpy().astype(np.int64))
+                if not fresh.all():
+                    late.add(batch.filter(pa.array(~fresh)))
+                    batch = batch.filter(pa.array(fresh))
+                if batch.num_rows:
+                    yield batch.select(table.names)
         if rows + cleaned.rejected != cleaned.rows:
             raise BalanceError(
                 f"{self.plan.arrival.key}: {cleaned.rows} rows were read in range {number + 1}, but {rows} accepted "
                 f"and {cleaned.rejected} rejected. Nothing was committed."
             )
 
-    def _accepted(self, number: int, cleaned: Cleaned) -> Iterator[pa.RecordBatch]:
-        for part in range(cleaned.parts):
-            key = self.plan.key(number, part_name(part))
-            batches = read_rows(self.store, key, placed_schema(self.plan.table))
-            if batches is None:
-                raise TransientFault(f"{key} is not there (any more), or cannot be read. {AGAIN}")
-            yield from batches
+    def _parts(self) -> Iterator[list[pa.RecordBatch]]:
+        """The accepted rows of all ranges, in order, a part at a time."""
+        for number, cleaned in enumerate(self.found):
+            for part in range(cleaned.parts):
+                key = self.plan.key(number, part_name(part))
+                batches = read_rows(self.store, key, placed_schema(self.plan.table))
+                if batches is None:
+                    raise TransientFault(f"{key} is not there (any more), or cannot be read. {AGAIN}")
+                yield batches
 
     def _own_rejects(self, number: int, cleaned: Cleaned) -> RejectSpool:
         """What was rejected for reasons of the range's own."""
@@ -115,16 +122,30 @@ class CleanedRanges:
                 file.write(piece)
         return RejectSpool(file, cleaned.rejected, cleaned.ragged)
 
-    def _late_rejects(self, late: list[pa.RecordBatch]) -> Iterator[Reject]:
+    def _late_rejects(self, late: _Late) -> Iterator[Reject]:
         """Rows that were accepted in their range, with their bytes from the file."""
         why = (Reason(self.plan.table.key, rules.DUPLICATE_ID),)
-        groups = list(together([Record(*place) for batch in late for place in _places(batch)]))
-        spans = [(group[0].start, group[-1].end) for group in groups]
-        with pieces_of(self.store, self.plan.arrival, spans) as pieces:
-            for group, piece in zip(groups, pieces, strict=True):
-                for record in group:
-                    raw = piece[record.start - group[0].start : record.end - group[0].start]
-                    yield Reject(record.line, raw, why, fits_columns=True)
+        for places in late.places:
+            groups = list(together(_records(places)))
+            wanted = [(group[0].start, group[-1].end) for group in groups]
+            with pieces_of(self.store, self.plan.arrival, wanted) as pieces:
+                for group, piece in zip(groups, pieces, strict=True):
+                    for record in group:
+                        raw = piece[record.start - group[0].start : record.end - group[0].start]
+                        yield Reject(record.line, raw, why, fits_columns=True)
+
+
+@dataclass
+class _Late:
+    """Rows of one range whose key came before in another: where they stand, and the warnings that went with them."""
+
+    judge: Validator
+    places: list[pa.RecordBatch] = field(default_factory=list)
+    warnings: Counter[str] = field(default_factory=Counter)
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        self.places.append(batch.select([LINE, START, END]))
+        self.warnings.update(self.judge.warnings(batch))
 
 
 @dataclass(frozen=True)
@@ -190,14 +211,5 @@ def _why_not(plan: Plan, found: Sequence[Cleaned | None], whole: Sequence[Cleane
     return None
 
 
-def _places(batch: pa.RecordBatch) -> Iterator[tuple[int, int, int]]:
-    columns = (batch.column(name).to_pylist() for name in (LINE, START, END))
-    return zip(*columns, strict=True)
-
-
-def _add_warnings(total: dict[str, int], own: Mapping[str, int], gone: Sequence[Mapping[str, int]]) -> None:
-    """Warnings of a range, without those of rows that are rejected after all."""
-    for column, count in own.items():
-        left = count - sum(one.get(column, 0) for one in gone)
-        if left:
-            total[column] = total.get(column, 0) + left
+def _records(places: pa.RecordBatch) -> list[Record]:
+    return [Record(*place) for place in zip(*(column.to_pylist() for column in places.columns), strict=True)]
