@@ -15,6 +15,7 @@ from datamart.history import not_loaded, plan_history, summary
 from datamart.ingest import Sessions
 from datamart.loads import Arrival, Mode, Outcome, Verdict
 from datamart.tables import table_named
+from datamart_airflow import observed
 from datamart_airflow.assets import announce
 from datamart_airflow.clients import loader, object_store, warehouse
 from datamart_airflow.file_alerts import tell_of_files
@@ -40,14 +41,16 @@ def load_batch(batch: Batch, mode: str, dry_run: bool) -> list[dict[str, Any]]:
     groups = [arrivals] if Mode(mode) is Mode.REPLACE else [[arrival] for arrival in arrivals]
     outcomes: list[Outcome] = []
     faults: list[Exception] = []
-    with Sessions(loader) as sessions:
+    with observed.loads("history") as told, Sessions(loader) as sessions:
         for group in groups:
             try:
-                outcomes += _load_group(sessions, group, batch["table"], Mode(mode), dry_run)
+                found = _load_group(sessions, group, batch["table"], Mode(mode), dry_run)
             except Exception as error:  # noqa: BLE001 - told at the end; the other files are still to be loaded
                 sessions.renew()
                 faults.append(error)
-                outcomes += _record_fault(sessions, group, Mode(mode), error, dry_run)
+                found = _record_fault(sessions, group, Mode(mode), error, dry_run)
+            told.add(found)
+            outcomes += found
     for outcome in outcomes:
         log.info("%s: %s %s", outcome.key, outcome.verdict, outcome.counts)
     announce(outcome.table for outcome in outcomes if outcome.changed)
