@@ -15,8 +15,13 @@ OWN = (*OWN_WAREHOUSE, "AIRFLOW_CONN_LANDING_QUEUE")
 """All connections that the caller's environment may bring."""
 OBSERVED_BY = ("AIRFLOW__METRICS__", "AIRFLOW__OPENLINEAGE__")
 """Sections of Airflow's settings that the caller's environment may bring: who is told of metrics and lineage."""
-LINEAGE = {"AIRFLOW__OPENLINEAGE__NAMESPACE": "datamart", "AIRFLOW__OPENLINEAGE__DISABLE_SOURCE_CODE": "True"}
-"""How lineage is told where somebody is; the caller's environment may say it otherwise."""
+OBSERVED_AS = {
+    "AIRFLOW__OPENLINEAGE__NAMESPACE": "datamart",
+    "AIRFLOW__OPENLINEAGE__DISABLE_SOURCE_CODE": "True",
+    # Each task is a process of its own, whose counters begin at 0.
+    "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta",
+}
+"""How they are told, where the caller's environment does not say it otherwise."""
 PRELOAD = ",".join(
     (
         "airflow.executors.local_executor", "airflow.sdk.execution_time.supervisor",
@@ -98,9 +103,10 @@ def airflow(settings: Settings, secrets: Secrets) -> dict[str, str]:
     }
     product = {name: value for name, value in os.environ.items() if name.startswith("DATAMART_")}
     product |= {name: os.environ[name] for name in OWN if os.environ.get(name)}
-    product |= LINEAGE | {name: value for name, value in os.environ.items() if name.startswith(OBSERVED_BY)}
+    product |= {name: value for name, value in os.environ.items() if name.startswith(OBSERVED_BY)}
     return (
-        base(settings)
+        OBSERVED_AS
+        | base(settings)
         | product
         | {
             "AIRFLOW_HOME": str(settings.airflow_home),
