@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datamart.errors import ConfigurationError
 from datamart.insights import INSIGHTS
 from datamart.loads import Outcome, Verdict
-from datamart.recovery.ledger import Change
-from datamart.recovery.manifest import Manifest
 from datamart.tables import TABLES
+
+if TYPE_CHECKING:  # a task that loads a file is not to wait for what backups are made of
+    from datamart.recovery.ledger import Change
+    from datamart.recovery.manifest import Manifest
 
 MOST_FILES = 1000
 """Files that one event names; a batch may have more, and the ledger has them all."""

@@ -9,12 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from datamart.health import NEEDS, Code, Seen
 from datamart.ingest import GONE, ON_HOLD
 from datamart.loads import Outcome, Verdict
-from datamart.recovery.ledger import Change
-from datamart.recovery.manifest import Manifest
+
+if TYPE_CHECKING:  # a task that loads a file is not to wait for what backups and health checks are made of
+    from datamart.health import Seen
+    from datamart.recovery.ledger import Change
+    from datamart.recovery.manifest import Manifest
 
 NO_TABLE = "none"
 """The table of a file whose name fits none."""
@@ -162,6 +165,8 @@ def of_refresh(rows: Mapping[str, int], seconds: float) -> list[Measure]:
 
 def of_look(seen: Seen, now: datetime) -> list[Measure]:
     """What a look at the whole has found; nothing of whom could not be asked."""
+    from datamart.health import NEEDS, Code
+
     codes = [finding.code for finding in seen.findings]
     found = [LOOKS.of(1)]
     found += [FINDINGS.of(codes.count(code), code=code.value) for code in Code if not NEEDS.get(code, set()) & {*codes}]
