@@ -15,7 +15,7 @@ from datamart.ingest import GONE, ON_HOLD
 from datamart.loads import Outcome, Verdict
 
 if TYPE_CHECKING:  # a task that loads a file is not to wait for what backups and health checks are made of
-    from datamart.health import Seen
+    from datamart.health import Ledger, Seen
     from datamart.recovery.ledger import Change
     from datamart.recovery.manifest import Manifest
 
@@ -173,12 +173,10 @@ def of_look(seen: Seen, now: datetime) -> list[Measure]:
     if seen.files is not None:
         oldest = min((one.last_modified for one in seen.files), default=now)
         found += [LANDING_FILES.of(len(seen.files)), LANDING_AGE.of(_age(oldest, now))]
-    return found if seen.ledger is None else found + _of_ledger(seen, now)
+    return found if seen.ledger is None else found + _of_ledger(seen.ledger, now)
 
 
-def _of_ledger(seen: Seen, now: datetime) -> list[Measure]:
-    ledger = seen.ledger
-    assert ledger is not None
+def _of_ledger(ledger: Ledger, now: datetime) -> list[Measure]:
     found = [HOLDS.of(len(ledger.holds))]
     found += [TABLE_AGE.of(_age(at, now), table=table) for table, at in ledger.changed.items()]
     for insight, at in ledger.refreshed.items():

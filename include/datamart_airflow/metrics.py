@@ -10,6 +10,8 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from enum import Enum, auto
+from functools import cache
 
 from airflow.sdk.configuration import conf
 from airflow.sdk.observability import stats
@@ -27,6 +29,7 @@ def prepare() -> None:
     """Let this process send metrics, as Airflow does it in each process that it starts."""
     from airflow.sdk.observability.metrics.stats_utils import get_stats_factory
 
+    _route.cache_clear()
     stats.initialize(
         factory=get_stats_factory(), export_legacy_names=conf.getboolean("metrics", "legacy_names_on", fallback=True)
     )
@@ -34,9 +37,10 @@ def prepare() -> None:
 
 def send(measures: Iterable[Measure]) -> None:
     """Send them, if metrics are on; Airflow's client neither waits for a server nor fails for want of one."""
-    if not _on():
+    route = _route()
+    if route is _Route.NOBODY:
         return
-    with_tags = _carries_tags()
+    with_tags = route is not _Route.STATSD
     for one in measures:
         name = one.metric.name if with_tags else plain_name(one)
         tags = dict(one.tags) if with_tags else None
@@ -65,7 +69,7 @@ def delivery() -> Iterator[None]:
     try:
         yield
     finally:
-        if _otel():
+        if _route() is _Route.OPENTELEMETRY:
             _flush()
 
 
@@ -82,25 +86,24 @@ def _flush() -> None:
         log.warning("Metrics may be lost: the OpenTelemetry collector did not take them. %s", sentence(error))
 
 
-def _on() -> bool:
-    return _datadog() or _statsd() or _otel()
+class _Route(Enum):
+    """Whom Airflow tells."""
+
+    NOBODY = auto()
+    STATSD = auto()
+    STATSD_WITH_TAGS = auto()
+    DOGSTATSD = auto()
+    OPENTELEMETRY = auto()
 
 
-def _otel() -> bool:
-    """The last of the three that Airflow looks for."""
-    return not (_datadog() or _statsd()) and _switched("otel_on")
-
-
-def _carries_tags() -> bool:
-    return _datadog() or not _statsd() or _switched("statsd_influxdb_enabled")
-
-
-def _statsd() -> bool:
-    return _switched("statsd_on")
-
-
-def _datadog() -> bool:
-    return _switched("statsd_datadog_enabled")
+@cache
+def _route() -> _Route:
+    """As Airflow chooses: the first of those that are switched on."""
+    if _switched("statsd_datadog_enabled"):
+        return _Route.DOGSTATSD
+    if _switched("statsd_on"):
+        return _Route.STATSD_WITH_TAGS if _switched("statsd_influxdb_enabled") else _Route.STATSD
+    return _Route.OPENTELEMETRY if _switched("otel_on") else _Route.NOBODY
 
 
 def _switched(option: str) -> bool:
