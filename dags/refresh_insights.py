@@ -37,11 +37,9 @@ def refresh_insights():
     @task
     def refresh() -> dict[str, int]:
         """Rows written by insight."""
-        from datamart import insights
-        from datamart_airflow.clients import current_run, warehouse
+        from datamart_airflow import insight_tasks
 
-        with warehouse() as opened:
-            return insights.refresh(opened, current_run())
+        return insight_tasks.refresh_insights()
 
     refresh()
 

@@ -13,12 +13,22 @@ OWN_WAREHOUSE = ("AIRFLOW_CONN_WAREHOUSE", "AIRFLOW_CONN_WAREHOUSE_READ")
 """Airflow's variables for another warehouse than the stack's own, whose connections they come before."""
 OWN = (*OWN_WAREHOUSE, "AIRFLOW_CONN_LANDING_QUEUE")
 """All connections that the caller's environment may bring."""
+OBSERVED_BY = ("AIRFLOW__METRICS__", "AIRFLOW__OPENLINEAGE__")
+"""Sections of Airflow's settings that the caller's environment may bring: who is told of metrics and lineage."""
+OBSERVED_AS = {
+    "AIRFLOW__OPENLINEAGE__NAMESPACE": "datamart",
+    "AIRFLOW__OPENLINEAGE__DISABLE_SOURCE_CODE": "True",
+    # Each task is a process of its own, whose counters begin at 0.
+    "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta",
+}
+"""How they are told, where the caller's environment does not say it otherwise."""
 PRELOAD = ",".join(
     (
         "airflow.executors.local_executor", "airflow.sdk.execution_time.supervisor",
         "airflow.sdk.execution_time.task_runner", "airflow.dag_processing.bundles.manager",
         "pandas", "pyarrow.csv", "pyarrow.compute", "pyarrow.parquet", "pyarrow.pandas_compat", "psycopg2", "requests",
         "pydantic_settings", "boto3.s3.transfer", "airflow.providers.amazon.aws.hooks.s3",
+        "airflow.providers.openlineage.plugins.openlineage",
         "datamart_airflow.s3_model", "datamart_airflow.first_judgement",
     )
 )  # fmt: skip
@@ -93,8 +103,10 @@ def airflow(settings: Settings, secrets: Secrets) -> dict[str, str]:
     }
     product = {name: value for name, value in os.environ.items() if name.startswith("DATAMART_")}
     product |= {name: os.environ[name] for name in OWN if os.environ.get(name)}
+    product |= {name: value for name, value in os.environ.items() if name.startswith(OBSERVED_BY)}
     return (
-        base(settings)
+        OBSERVED_AS
+        | base(settings)
         | product
         | {
             "AIRFLOW_HOME": str(settings.airflow_home),

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import islice
@@ -126,7 +126,7 @@ _WAREHOUSE = _Whom(Code.WAREHOUSE_AWAY, "The warehouse", "its server, and at its
 
 
 @dataclass(frozen=True)
-class _Behind:
+class Behind:
     """An insight that lacks a change of a table, and when that change was made."""
 
     insight: str
@@ -135,20 +135,39 @@ class _Behind:
 
 
 @dataclass(frozen=True)
-class _Backups:
-    """When the table that is backed up the least was backed up last, and since when there is a warehouse."""
+class Backups:
+    """When each table was backed up last, and since when there is a warehouse."""
 
-    newest: datetime | None
+    by_table: Mapping[str, datetime | None]
     since: datetime
+
+    @property
+    def newest(self) -> datetime | None:
+        """The last backup of the table that is backed up the least; None when one has none."""
+        found = [at for at in self.by_table.values() if at is not None]
+        return min(found) if len(found) == len(self.by_table) else None
 
 
 @dataclass(frozen=True)
-class _Ledger:
+class Ledger:
     """What the warehouse knows."""
 
     holds: Sequence[Hold] = ()
-    behind: Sequence[_Behind] = ()
-    backups: _Backups | None = None
+    behind: Sequence[Behind] = ()
+    refreshed: Mapping[str, datetime | None] = field(default_factory=dict)
+    """When each insight was refreshed last."""
+    changed: Mapping[str, datetime] = field(default_factory=dict)
+    """When rows of each table last changed; of a table that never did, nothing."""
+    backups: Backups | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a look has found, and what it has found it from; None is of whom could not be asked."""
+
+    findings: list[Finding]
+    files: Sequence[Arrival] | None
+    ledger: Ledger | None
 
 
 def check(
@@ -158,9 +177,20 @@ def check(
     state: AirflowState,
     now: datetime,
 ) -> list[Finding]:
-    """Everything that is not well, critical things first; never raises for a server that is away or silent.
+    """Everything that is not well, critical things first; never raises for a server that is away or silent."""
+    return look(open_warehouse, open_store, settings, state, now).findings
 
-    The warehouse is opened for the check alone; a connection that may only read is enough.
+
+def look(
+    open_warehouse: Callable[[], AbstractContextManager[Warehouse]],
+    open_store: Callable[[], ObjectStore],
+    settings: Settings,
+    state: AirflowState,
+    now: datetime,
+) -> Seen:
+    """What is not well, as ``check`` tells it, with what else was seen.
+
+    The warehouse is opened for the look alone; a connection that may only read is enough.
     """
     files, ledger = asked(lambda: _listed(open_store())), asked(lambda: _read(open_warehouse, settings))
     end = time.monotonic() + PATIENCE_SECONDS
@@ -173,7 +203,7 @@ def check(
         found += _on_hold(known.holds, listed)
         found += _insights(known.behind, settings, now)
         found += _backup(known.backups, settings, state, now) if known.backups else []
-    return sorted(found, key=lambda one: list(Code).index(one.code))
+    return Seen(sorted(found, key=lambda one: list(Code).index(one.code)), listed, known)
 
 
 def _answer(question: Future[T], end: float, found: list[Finding], whom: _Whom) -> T | None:
@@ -190,36 +220,41 @@ def _listed(store: ObjectStore) -> list[Arrival]:
     return list(islice(store.walk(PREFIX), MOST_LISTED + 1))
 
 
-def _read(open_warehouse: Callable[[], AbstractContextManager[Warehouse]], settings: Settings) -> _Ledger:
+def _read(open_warehouse: Callable[[], AbstractContextManager[Warehouse]], settings: Settings) -> Ledger:
     with open_warehouse() as warehouse:
         warehouse.execute(f"SET statement_timeout = {_STATEMENT_SECONDS * 1000}")
         holds = sorted(Holds(warehouse, settings).all().values(), key=lambda hold: (hold.since, hold.arrival_id))
-        return _Ledger(holds, _behind(warehouse), _backups(warehouse))
+        behind, refreshed = _behind(warehouse)
+        changed = {table: at for table, at in warehouse.query(warehouse.sql("newest_changes")) if at}
+        return Ledger(holds, behind, refreshed, changed, _backups(warehouse))
 
 
-def _backups(warehouse: Warehouse) -> _Backups:
+def _backups(warehouse: Warehouse) -> Backups:
     found = warehouse.query("SELECT taken_at, tables FROM ops.backups WHERE expired_at IS NULL AND kind = 'taken'")
     newest = {
         table.name: max((taken_at for taken_at, tables in found if table.name in tables.split(", ")), default=None)
         for table in TABLES
     }
-    oldest = None if None in newest.values() else min(filter(None, newest.values()))
-    return _Backups(oldest, warehouse.query("SELECT MIN(applied_at) FROM ops.migrations")[0][0])
+    return Backups(newest, warehouse.query("SELECT MIN(applied_at) FROM ops.migrations")[0][0])
 
 
-def _behind(warehouse: Warehouse) -> list[_Behind]:
-    """Insights that lack changes; the tables' numbers are read first, so that a refresh meanwhile can only help."""
+def _behind(warehouse: Warehouse) -> tuple[list[Behind], dict[str, datetime | None]]:
+    """Insights that lack changes, and when each was refreshed.
+
+    The tables' numbers are read first, so that a refresh meanwhile can only help.
+    """
     changed = warehouse.query("SELECT table_name, changed_seq FROM ops.tables ORDER BY table_name")
-    found = []
+    found, refreshed = [], {}
     for insight in INSIGHTS:
         newest = warehouse.query(warehouse.sql("newest_insight_refresh"), {"insight": insight.name})
         complete: dict[str, int] = json.loads(newest[0][0]) if newest else {}
+        refreshed[insight.name] = newest[0][1] if newest else None
         for table, number in changed:
             covered = complete.get(table, 0)
             if number > covered:
                 since = warehouse.query(warehouse.sql("oldest_change_after"), {"table": table, "covered": covered})
-                found.append(_Behind(insight.name, table, since[0][0]))
-    return found
+                found.append(Behind(insight.name, table, since[0][0]))
+    return found, refreshed
 
 
 def _late_files(listed: Sequence[Arrival], holds: Sequence[Hold], settings: Settings, now: datetime) -> list[Finding]:
@@ -261,7 +296,7 @@ def _on_hold(holds: Sequence[Hold], listed: Sequence[Arrival] | None) -> list[Fi
     return found
 
 
-def _insights(behind: Sequence[_Behind], settings: Settings, now: datetime) -> list[Finding]:
+def _insights(behind: Sequence[Behind], settings: Settings, now: datetime) -> list[Finding]:
     limit = now - timedelta(minutes=settings.late_minutes)
     # A change that no ledger knows the time of has been there for who knows how long.
     late = [one for one in behind if one.since is None or one.since < limit]
@@ -276,7 +311,7 @@ def _insights(behind: Sequence[_Behind], settings: Settings, now: datetime) -> l
     return [Finding(Code.INSIGHTS_BEHIND, "warning", message, since)]
 
 
-def _backup(known: _Backups, settings: Settings, state: AirflowState, now: datetime) -> list[Finding]:
+def _backup(known: Backups, settings: Settings, state: AirflowState, now: datetime) -> list[Finding]:
     hours = settings.backup_hours
     # A new warehouse has its first backup yet to come.
     if hours is None or _BACKUP_DAG not in state.dags or (known.newest or known.since) >= now - timedelta(hours=hours):

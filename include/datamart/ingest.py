@@ -26,6 +26,8 @@ _MOVERS = 4
 _FETCHERS = 2
 GONE = "gone"
 """The code of a file that was replaced or removed before it was read: a new one is another arrival."""
+ON_HOLD = "on_hold"
+"""The code of a file that is left alone because it is on hold."""
 
 
 class Sessions:
@@ -178,4 +180,4 @@ def _quarantine(store: ObjectStore, arrival: Arrival, outcome: Outcome) -> None:
 
 
 def _held(arrival: Arrival) -> Outcome:
-    return Outcome(arrival.arrival_id, None, arrival.key, Verdict.FAILED, code="on_hold", message="It is on hold.")
+    return Outcome(arrival.arrival_id, None, arrival.key, Verdict.FAILED, code=ON_HOLD, message="It is on hold.")

@@ -6,6 +6,7 @@ id comes from the arrival, so another try finds what was done.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -60,6 +61,13 @@ class Loader:
         ``repairs`` is the load whose rejected rows it brings again, where the file does not say so itself. A dry run
         shows what it has read to ``show`` before that is gone.
         """
+        started = time.monotonic()
+        outcome = self._upsert(arrival, dry_run, repairs, show)
+        return replace(outcome, seconds=time.monotonic() - started)
+
+    def _upsert(
+        self, arrival: Arrival, dry_run: bool, repairs: int | None, show: Callable[[Staged], None] | None
+    ) -> Outcome:
         table = table_for(arrival.key, self.tables)
         done, load_id = self._before(arrival, table)
         if done is not None:
@@ -91,13 +99,15 @@ class Loader:
         """
         if not arrivals:
             raise ConfigurationError(f"There is no file to replace the rows of {table.name} by.")
+        started = time.monotonic()
         with ExitStack() as resources:
             staged = [
                 self._stage(one, self._replacement_id(one), table, resources, keep=not dry_run) for one in arrivals
             ]
             if dry_run:
                 return replacement_forecast(self.warehouse, staged, self._outcomes_together(staged))
-            return self._commit(staged, table, Mode.REPLACE)
+            *first, last = self._commit(staged, table, Mode.REPLACE)
+            return [*first, replace(last, seconds=time.monotonic() - started)]
 
     def answer(self, arrival: Arrival) -> Outcome | None:
         """What the ledger knows of an arrival that needs no judgement (any more)."""
@@ -228,6 +238,7 @@ class Loader:
                 clean_parts=0,
                 counts=Counts(read=rows.read, rejected=rows.rejected, unchanged=rows.read - rows.rejected),
                 message=_copy_message(first.load_id),
+                from_ledger=False,
             )
         )
 

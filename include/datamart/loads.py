@@ -144,6 +144,10 @@ class Outcome:
     """The restore or undo that took its rows away again."""
     forecast: Verdict | None = None
     """What a dry run says the verdict would be."""
+    from_ledger: bool = field(default=False, compare=False)
+    """It was read from the ledger: another try, or another load, did it."""
+    seconds: float | None = field(default=None, compare=False)
+    """How long it took; of a replacement, the last file's are those of all."""
 
     @property
     def changed(self) -> bool:

@@ -36,6 +36,12 @@ def login_of(connection_id: str) -> str | None:
     return _connection(connection_id).login or None
 
 
+def place_of(connection_id: str) -> tuple[str, str, int | None, str]:
+    """Type, host, port and database behind an Airflow connection; no secrets."""
+    found = _connection(connection_id)
+    return found.conn_type or "", found.host or "", found.port, found.schema or ""
+
+
 def _connection(connection_id: str) -> Connection:
     try:
         return BaseHook.get_connection(connection_id)

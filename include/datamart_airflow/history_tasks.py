@@ -19,6 +19,7 @@ from datamart.ranges.joining import SplitFiles
 from datamart.ranges.splitting import prefixes_of
 from datamart.settings import load_settings
 from datamart.tables import table_named
+from datamart_airflow import observed
 from datamart_airflow.assets import announce
 from datamart_airflow.clients import loader, object_store, warehouse
 from datamart_airflow.file_alerts import tell_of_files
@@ -48,16 +49,18 @@ def load_batch(batch: Batch, mode: str, dry_run: bool, ranges: Sequence[dict[str
     outcomes: list[Outcome] = []
     faults: list[Exception] = []
     split = SplitFiles(object_store(), load_settings(), prefixes_of(ranges or ()))
-    with Sessions(partial(loader, split)) as sessions:
+    with observed.loads("history") as told, Sessions(partial(loader, split)) as sessions:
         for group in groups:
             try:
-                outcomes += _load_group(sessions, group, batch["table"], Mode(mode), dry_run)
+                found = _load_group(sessions, group, batch["table"], Mode(mode), dry_run)
                 for arrival in group:
                     split.remove(arrival)
             except Exception as error:  # noqa: BLE001 - told at the end; the other files are still to be loaded
                 sessions.renew()
                 faults.append(error)
-                outcomes += _record_fault(sessions, group, Mode(mode), error, dry_run)
+                found = _record_fault(sessions, group, Mode(mode), error, dry_run)
+            told.add(found)
+            outcomes += found
     for outcome in outcomes:
         log.info("%s: %s %s", outcome.key, outcome.verdict, outcome.counts)
     announce(outcome.table for outcome in outcomes if outcome.changed)

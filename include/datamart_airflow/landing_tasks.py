@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from datamart.batches import Batch, arrivals_of, batch_label
 from datamart.ingest import Ingest, Sessions
 from datamart.landing_report import Tally, files_to_tell, not_loaded, totals, without_answer
+from datamart_airflow import observed
 from datamart_airflow.assets import announce
 from datamart_airflow.clients import loader
 from datamart_airflow.file_alerts import tell_of_files
@@ -25,11 +26,12 @@ def ingest_batch(batch: Batch) -> dict[str, Any]:
     context["label"] = batch_label(batch)  # type: ignore[typeddict-unknown-key]
     arrivals = arrivals_of(batch)
     tally = Tally(batch["table"])
-    with Sessions(loader) as sessions:
+    with observed.loads("landing") as told, Sessions(loader) as sessions:
         ingest = Ingest(sessions, careful=context["ti"].try_number > 1)
         for place, outcome in enumerate(ingest.files(arrivals), 1):
             log.info("%d of %d  %s: %s %s", place, len(arrivals), outcome.key, outcome.verdict, outcome.counts)
             tally.add(outcome)
+            told.add([outcome])
     announce(tally.changed)
     return tally.result()
 

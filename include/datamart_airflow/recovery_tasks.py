@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
+from datamart import datasets
 from datamart.errors import ConfigurationError, DatamartError, TransientFault, sentence
+from datamart.measures import of_backup, of_change, of_failure, of_recovery
 from datamart.moments import moment_of
 from datamart.recovery.adopt import Adopt
 from datamart.recovery.backup import Backup
@@ -22,6 +25,7 @@ from datamart.recovery.point import Wanted
 from datamart.recovery.restore import Restore
 from datamart.recovery.undo import Undo
 from datamart.settings import load_settings
+from datamart_airflow import lineage, metrics
 from datamart_airflow.assets import announce
 from datamart_airflow.clients import backup_store, current_run, object_store, warehouse
 
@@ -33,9 +37,13 @@ def take_backup(tables: list[str]) -> dict[str, Any]:
 
     def work() -> dict[str, Any]:
         with warehouse() as opened:
-            return _summary(Backup(opened, backup_store(), load_settings()).take(tables))
+            manifest = Backup(opened, backup_store(), load_settings()).take(tables)
+        metrics.send(of_backup(manifest, seconds()))
+        lineage.tell(lambda places: datasets.of_backup(manifest, places))
+        return _summary(manifest)
 
-    return _done(work)
+    seconds = _clock()
+    return _done("backup", work)
 
 
 def expire_backups() -> dict[str, int]:
@@ -45,7 +53,7 @@ def expire_backups() -> dict[str, int]:
         with warehouse() as opened:
             return asdict(Expiry(opened, backup_store(), load_settings(), opened.now()).run())
 
-    return _done(work)
+    return _done("expire", work)
 
 
 def adopt_backup(folder: str) -> dict[str, Any]:
@@ -53,9 +61,13 @@ def adopt_backup(folder: str) -> dict[str, Any]:
 
     def work() -> dict[str, Any]:
         with warehouse() as opened:
-            return _summary(Adopt(opened, backup_store()).adopt(folder))
+            manifest = Adopt(opened, backup_store()).adopt(folder)
+        metrics.send(of_recovery("adopt", seconds()))
+        lineage.tell(lambda places: datasets.of_adoption(folder, manifest, places))
+        return _summary(manifest)
 
-    return _done(work)
+    seconds = _clock()
+    return _done("adopt", work)
 
 
 def restore_table(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,9 +84,10 @@ def restore_table(params: Mapping[str, Any]) -> dict[str, Any]:
         )
         with warehouse() as opened:
             restore = Restore(opened, object_store(), backup_store(), load_settings(), current_run())
-            return _told(restore.restore(wanted))
+            return _told(restore.restore(wanted), seconds())
 
-    return _done(work)
+    seconds = _clock()
+    return _done("restore", work)
 
 
 def undo_load(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,9 +98,10 @@ def undo_load(params: Mapping[str, Any]) -> dict[str, Any]:
         with warehouse() as opened:
             undo = Undo(opened, object_store(), load_settings(), current_run())
             change = undo.undo(_load_id(params["load_id"]), keep_later=keep_later, dry_run=params["dry_run"])
-            return _told(change)
+            return _told(change, seconds())
 
-    return _done(work)
+    seconds = _clock()
+    return _done("undo", work)
 
 
 def drill(backup_id: str) -> dict[str, Any]:
@@ -95,9 +109,19 @@ def drill(backup_id: str) -> dict[str, Any]:
 
     def work() -> dict[str, Any]:
         with warehouse() as opened:
-            return Drill(opened, backup_store(), current_run()).drill(backup_id)
+            evidence = Drill(opened, backup_store(), current_run()).drill(backup_id)
+        metrics.send(of_recovery("drill", seconds()))
+        lineage.tell(lambda places: datasets.of_drill(evidence, places))
+        return evidence
 
-    return _done(work)
+    seconds = _clock()
+    return _done("drill", work)
+
+
+def _clock() -> Callable[[], float]:
+    """Seconds since now."""
+    started = time.monotonic()
+    return lambda: time.monotonic() - started
 
 
 def _load_id(text: str) -> int:
@@ -118,7 +142,9 @@ def _summary(manifest: Manifest) -> dict[str, Any]:
     return found
 
 
-def _told(change: Change) -> dict[str, Any]:
+def _told(change: Change, seconds: float) -> dict[str, Any]:
+    metrics.send(of_change(change, seconds))
+    lineage.tell(lambda places: datasets.of_change(change, places))
     if change.any and change.into is None and not change.dry_run:
         announce([change.table])
     for line in (change.message, *change.notes):
@@ -126,12 +152,14 @@ def _told(change: Change) -> dict[str, Any]:
     return change.as_json()
 
 
-def _done(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+@metrics.delivery()
+def _done(what: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What was done; or its failure, told as the result too, and tried again only where that can help."""
     try:
         return work()
     except Exception as error:  # noqa: BLE001 - told as the result, then raised
         message = sentence(error)
+        metrics.send(of_failure(what))
         get_current_context()["ti"].xcom_push("return_value", {"error": message, "kind": type(error).__name__})
         log.error("%s", message)
         if isinstance(error, DatamartError) and not isinstance(error, TransientFault):

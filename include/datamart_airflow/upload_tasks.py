@@ -21,6 +21,7 @@ from datamart.staging import Staged
 from datamart.tables import table_named
 from datamart.upload_answer import Judged, as_object
 from datamart.uploads import PREFIX, dry_run_key
+from datamart_airflow import observed
 from datamart_airflow.assets import announce
 from datamart_airflow.clients import loader
 from datamart_airflow.file_alerts import tell_of_files
@@ -33,13 +34,15 @@ _NEVER = datetime.fromtimestamp(0, UTC)
 
 def load_file(params: Mapping[str, Any]) -> dict[str, Any]:
     """Load the object ``key``; the verdict. Fails with a sentence when it was not loaded."""
-    with Sessions(_uploader if params["upload_id"] else loader) as sessions:
+    opens = _uploader if params["upload_id"] else loader
+    with observed.loads("upload") as told, Sessions(opens) as sessions:
         arrival = _arrival(sessions.loader, params)
         try:
             outcome = _loaded(sessions.loader, arrival, params)
         except Exception as error:  # noqa: BLE001 - told, then raised for a retry
             sessions.renew()
-            raise _fault(sessions, arrival, error, dry_run=params["dry_run"]) from None
+            raise _fault(sessions, arrival, error, told, dry_run=params["dry_run"]) from None
+        told.add([outcome])
         if arrival.key.startswith(PREFIX) and not params["dry_run"]:
             _move(sessions.loader, arrival, outcome)
     return _told(outcome)
@@ -102,13 +105,13 @@ def _move(opened: Loader, arrival: Arrival, outcome: Outcome) -> None:
     raise TransientFault(f"{arrival.key} is written again and again, so it cannot be moved away.")
 
 
-def _fault(sessions: Sessions, arrival: Arrival, error: Exception, *, dry_run: bool) -> Exception:
+def _fault(sessions: Sessions, arrival: Arrival, error: Exception, told: observed.Loads, *, dry_run: bool) -> Exception:
     """Tell log and ledger what kept the file from being loaded; what to raise, as a retry can help or not."""
     message = f"{arrival.key}: {sentence(error)}"
     log.error("%s", message)
     if not dry_run:
         try:
-            sessions.loader.fail(arrival, Mode.UPSERT, sentence(error))
+            told.add([sessions.loader.fail(arrival, Mode.UPSERT, sentence(error))])
         except DatamartError as second:
             log.error("%s: the ledger could not be told either: %s", arrival.key, second)
     changed = isinstance(error, SourceChanged) and arrival.upload_id  # the same bytes were sent again meanwhile

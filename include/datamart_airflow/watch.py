@@ -1,9 +1,9 @@
 """Watches whether all is well, when Airflow's scheduler is dead too: ``python -m datamart_airflow.watch [--once]``.
 
 Without ``--once`` it checks every ``DATAMART_WATCH_SECONDS``, writes a line for each finding that appears, is still
-there after a day, or is over, and sends alerts of those that appear or are over. With it, it prints what is not well
-and ends with 0 (all is well), 1 (something is not) or 2 (it could not begin). ``--beat FILE`` names a file whose time
-tells others when it last looked.
+there after a day, or is over, sends alerts of those that appear or are over, and what it saw as metrics. With it, it
+prints what is not well and ends with 0 (all is well), 1 (something is not) or 2 (it could not begin). ``--beat FILE``
+names a file whose time tells others when it last looked.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from typing import NoReturn
 
 from datamart.asked import answer_of, asked
 from datamart.errors import ConfigurationError, TransientFault
-from datamart.health import AirflowState, Finding, check, utc
+from datamart.health import AirflowState, Finding, Seen, look, utc
+from datamart.measures import of_look
 from datamart.objects import ObjectStore
 from datamart.settings import Settings, load_settings
 from datamart.told import News, Told
 from datamart.warehouse.base import Warehouse
-from datamart_airflow import clients
+from datamart_airflow import clients, metrics
 from datamart_airflow.airflow_state import PATIENCE_SECONDS, airflow_state, become_server_process
 from datamart_airflow.alerts import Alert, airflow_link, send
 from datamart_airflow.connections import Remembered
@@ -50,11 +51,11 @@ class Watch:
         self._absent: set[str] = set()
         self._told = Told()
 
-    def look(self) -> list[Finding]:
-        """What is not well now."""
+    def look(self) -> Seen:
+        """What is not well now, and what else was seen."""
         state = airflow_state()
         self._absent = self._refresh(state)
-        return check(self._warehouse, self._store, self._settings, state, datetime.now(UTC))
+        return look(self._warehouse, self._store, self._settings, state, datetime.now(UTC))
 
     def tell(self, findings: Sequence[Finding]) -> None:
         """Log and send what is news."""
@@ -67,11 +68,14 @@ class Watch:
 
     def forever(self, beat: Path | None = None) -> NoReturn:
         """Look and tell; nothing that goes wrong meanwhile ends it. ``beat`` is touched after each look."""
+        metrics.prepare()
         log.info("Watching every %g s; alerts go to %s", self._settings.watch_seconds, self._whom())
         while True:
             started = time.monotonic()
             try:
-                self.tell(self.look())
+                seen = self.look()
+                metrics.send(of_look(seen, datetime.now(UTC)))
+                self.tell(seen.findings)
             except Exception as error:  # noqa: BLE001 - who watches must outlive what he watches
                 log.error("The check itself failed (%s); the next one comes", type(error).__name__)
             if beat is not None:
@@ -158,7 +162,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     if not given.once:
         watch.forever(given.beat)
-    findings = watch.look()
+    findings = watch.look().findings
     print(table(findings) if findings else "All is well.")
     return 1 if findings else 0
 

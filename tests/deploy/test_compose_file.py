@@ -181,6 +181,22 @@ def test_every_setting_of_the_product_is_one() -> None:
     assert passed <= set(own)
 
 
+def test_metrics_and_lineage_go_nowhere_unless_told() -> None:
+    off = {"AIRFLOW__METRICS__STATSD_ON": "False", "AIRFLOW__METRICS__OTEL_ON": "False"}
+    off |= {"OTEL_EXPORTER_OTLP_ENDPOINT": "", "AIRFLOW__OPENLINEAGE__TRANSPORT": ""}
+    assert {name: AIRFLOW[name] for name in off} == off
+    on = {
+        "STATSD_ON": "True",
+        "STATSD_HOST": "monitor",
+        "STATSD_PORT": "9125",
+        "OPENLINEAGE_TRANSPORT": '{"type": "x"}',
+    }
+    for name in OWN_IMAGE:
+        told = services(VALUES | on)[name].environment
+        assert [told[f"AIRFLOW__METRICS__{one}"] for one in list(on)[:3]] == list(on.values())[:3]
+        assert told["AIRFLOW__OPENLINEAGE__TRANSPORT"] == on["OPENLINEAGE_TRANSPORT"]
+
+
 @pytest.fixture(scope="module")
 def airflow_options() -> set[tuple[str, str]]:
     """Every option that Airflow and its providers know, asked of them in a process of their own."""

@@ -68,6 +68,8 @@ class Change:
     """A dry run has found what the change would be refused for."""
     changed_seq: int | None = None
     """Of a dry run: the number of the table's newest change that it has seen."""
+    from_ledger: bool = field(default=False, compare=False)
+    """It was read from the ledger: another try did it."""
 
     @property
     def any(self) -> bool:
@@ -79,6 +81,7 @@ class Change:
         found = asdict(self)
         for name in ("change_id", "undone_load_id"):
             found[name] = None if found[name] is None else str(found[name])
+        del found["from_ledger"]
         found["target_at"] = self.target_at.isoformat() if self.target_at else None
         return found | {"notes": list(self.notes)}
 
@@ -89,7 +92,7 @@ def find_change(warehouse: Warehouse, number: int) -> Change | None:
     if not found:
         return None
     *values, notes = found[0]
-    return replace(Change(number, *values), notes=tuple(json.loads(notes)))
+    return replace(Change(number, *values), notes=tuple(json.loads(notes)), from_ledger=True)
 
 
 def record_change(warehouse: Warehouse, change: Change, run: Mapping[str, str]) -> None:

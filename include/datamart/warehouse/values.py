@@ -104,6 +104,7 @@ def outcome_of(row: tuple[Any, ...]) -> Outcome:
         rules=found["rules"],
         clean_parts=found["clean_parts"],
         undone_by=found["undone_by"],
+        from_ledger=True,
     )  # fmt: skip
 
 

@@ -1,0 +1,36 @@
+"""What the caller's environment brings into the embedded stack of Airflow's settings: who is told how things go."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from embedded import environment
+from embedded.settings import Settings
+from embedded.stacksecrets import Secrets
+
+
+def stack(folder: Path) -> dict[str, str]:
+    settings = Settings(folder, airflow_port=1, s3_port=2, postgres_port=3, demo=False, airflow=True)
+    return environment.airflow(settings, Secrets(*(["x"] * len(fields(Secrets)))))
+
+
+def test_metrics_and_lineage_go_where_the_caller_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__METRICS__STATSD_ON", "True")
+    monkeypatch.setenv("AIRFLOW__OPENLINEAGE__NAMESPACE", "mine")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "cumulative")
+    monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", "/elsewhere")
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER", "postgres://h")
+    found = stack(tmp_path)
+    assert found["AIRFLOW__METRICS__STATSD_ON"] == "True"
+    assert found["AIRFLOW__OPENLINEAGE__NAMESPACE"] == "mine"
+    assert found["OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"] == "cumulative"
+    assert found["AIRFLOW__CORE__DAGS_FOLDER"] != "/elsewhere"
+    assert "AIRFLOW_CONN_OTHER" not in found
+
+
+def test_by_default_nobody_is_told(tmp_path: Path) -> None:
+    told = {name: value for name, value in stack(tmp_path).items() if name.startswith(environment.OBSERVED_BY)}
+    assert told == {"AIRFLOW__OPENLINEAGE__NAMESPACE": "datamart", "AIRFLOW__OPENLINEAGE__DISABLE_SOURCE_CODE": "True"}
