@@ -20,6 +20,7 @@ from datamart.loads import Arrival
 from datamart.objects import EXCHANGE, ObjectStore, rejected_key
 from datamart.ranges.cleaning import NOTE, REJECTS, clean_range, part_name
 from datamart.ranges.joining import Record, SplitFiles, find_cleaned, together
+from datamart.ranges.pieces import MOST_AT_ONCE
 from datamart.ranges.plan import Plan, known_keys, make_plan
 from datamart.settings import Settings, load_settings
 from datamart.staging import Staged, Stager
@@ -244,10 +245,10 @@ def test_keys_that_come_later_do_not_change_the_verdict(corner: Corner) -> None:
 def test_records_are_fetched_together_where_they_are_near() -> None:
     near = [Record(n, n * 1000, n * 1000 + 50) for n in range(5)]
     far = [Record(9, 10_000_000, 10_000_050)]
-    long = [Record(n, 20_000_000 + n * 100_000, 20_000_000 + n * 100_000 + 99_000) for n in range(200)]
+    long = [Record(n, 20_000_000 + n * 100_000, 20_000_000 + n * 100_000 + 99_000) for n in range(800)]
     groups = list(together([*near, *far, *long]))
     assert groups[:2] == [near, far]
     assert [record for group in groups for record in group] == [*near, *far, *long]
-    assert all(group[-1].end - group[0].start <= 8 * 1024 * 1024 for group in groups)
+    assert all(group[-1].end - group[0].start <= MOST_AT_ONCE for group in groups)
     assert len(groups) == 2 + 3
     assert list(together([])) == []

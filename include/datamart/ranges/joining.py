@@ -22,7 +22,7 @@ from datamart.fingerprint import rules_in_force
 from datamart.loads import Arrival
 from datamart.objects import ObjectStore
 from datamart.ranges.cleaning import END, LINE, REJECTS, START, Cleaned, part_name, placed_schema, read_cleaned
-from datamart.ranges.pieces import pieces_of
+from datamart.ranges.pieces import MOST_AT_ONCE, pieces_of
 from datamart.ranges.plan import AGAIN, Plan, known_keys, read_plan
 from datamart.reasons import Reason, Reject
 from datamart.rejects import RejectSpool
@@ -34,9 +34,7 @@ log = logging.getLogger(__name__)
 
 _PIECE = 1 << 20
 _GAP = 128 * 1024
-"""Records nearer to each other than this are fetched by one request ..."""
-_MOST_AT_ONCE = 8 * 1024 * 1024
-"""... of at most about so many bytes."""
+"""Records nearer to each other than this are fetched by one request."""
 
 
 class Record(NamedTuple):
@@ -191,7 +189,7 @@ def together(records: Sequence[Record]) -> Iterator[list[Record]]:
     """Groups of records, in order, that one request may fetch."""
     group: list[Record] = []
     for record in records:
-        if group and (record.start - group[-1].end > _GAP or record.end - group[0].start > _MOST_AT_ONCE):
+        if group and (record.start - group[-1].end > _GAP or record.end - group[0].start > MOST_AT_ONCE):
             yield group
             group = []
         group.append(record)

@@ -5,7 +5,6 @@ One request of a far server brings less than the network and the core that reads
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -15,31 +14,23 @@ from contextlib import contextmanager
 from datamart.loads import Arrival
 from datamart.objects import ObjectStore
 
-_REQUESTS = 4
-_PIECE = 8 * 1024 * 1024
-"""Smaller requests cost the server more than the bytes do."""
+_REQUESTS = 2
+MOST_AT_ONCE = 32 * 1024 * 1024
+"""Bytes that one request asks for; with many smaller ones a server works more for the requests than for the bytes."""
 
 
 class Pieces(io.BytesIO):
-    """Pieces as the stream that records are cut from; it knows the SHA-256 of all that were begun."""
+    """Pieces as the stream that records are cut from."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         super().__init__()
         self._pieces = pieces
-        self._digest = hashlib.sha256()
         self._piece = memoryview(b"")
-
-    @property
-    def sha256(self) -> str:
-        """As hexadecimal digits."""
-        return self._digest.hexdigest()
 
     def read(self, size: int | None = -1) -> bytes:
         """Some bytes, at most ``size`` of them; none at the end."""
         if not self._piece:
-            piece = next(self._pieces, b"")
-            self._digest.update(piece)
-            self._piece = memoryview(piece)
+            self._piece = memoryview(next(self._pieces, b""))
         wanted = len(self._piece) if size is None or size < 0 else size
         found, self._piece = self._piece[:wanted], self._piece[wanted:]
         return bytes(found)
@@ -47,7 +38,7 @@ class Pieces(io.BytesIO):
 
 def spans(start: int, end: int) -> Iterator[tuple[int, int]]:
     """The bytes from ``start`` to before ``end``, as many at a time as one request should bring."""
-    return ((first, min(first + _PIECE, end)) for first in range(start, end, _PIECE))
+    return ((first, min(first + MOST_AT_ONCE, end)) for first in range(start, end, MOST_AT_ONCE))
 
 
 @contextmanager

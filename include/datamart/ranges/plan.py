@@ -6,8 +6,9 @@ all its bytes. So somebody has to see them in order; cutting records is cheap, i
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import uuid4
@@ -78,13 +79,14 @@ class Plan:
         return json.dumps(noted | {"known": self.known}).encode()
 
 
-def cut(stream: Pieces, size: int, table: Table, chunk_bytes: int, range_bytes: int) -> Cuts:
-    """Read a file of ``size`` bytes; ranges have at least ``range_bytes``, but for the last one.
+def cut(pieces: Iterator[bytes], size: int, table: Table, chunk_bytes: int, range_bytes: int) -> Cuts:
+    """Read a file of ``size`` bytes, which come in pieces; ranges have at least ``range_bytes``, but for the last one.
 
     Raises:
         FileRejected: as reading it whole would, for all that can be seen without looking at values.
     """
-    reader = Reader(stream, table, chunk_bytes)
+    digest = hashlib.sha256()
+    reader = Reader(Pieces(_seen(pieces, digest)), table, chunk_bytes)
     starts = [(0, 1)]
     for block, _ in reader.blocks():
         end = block.offset + block.used
@@ -93,7 +95,7 @@ def cut(stream: Pieces, size: int, table: Table, chunk_bytes: int, range_bytes: 
     layout = reader.require_rows()
     ends = [*(start for start, _ in starts[1:]), size]
     ranges = tuple(Range(start, end, line) for (start, line), end in zip(starts, ends, strict=True))
-    return Cuts(ranges, layout.names, layout.header, stream.sha256, reader.rows, reader.blank, reader.repairs)
+    return Cuts(ranges, layout.names, layout.header, digest.hexdigest(), reader.rows, reader.blank, reader.repairs)
 
 
 def make_plan(
@@ -107,9 +109,9 @@ def make_plan(
         SourceChanged, TransientFault, TerminalFault: as S3 answers.
     """
     chunk_bytes, range_bytes = sizes
-    with pieces_of(store, arrival, spans(0, arrival.size)) as stream:
+    with pieces_of(store, arrival, spans(0, arrival.size)) as pieces:
         try:
-            cuts = cut(Pieces(stream), arrival.size, table, chunk_bytes, range_bytes)
+            cuts = cut(pieces, arrival.size, table, chunk_bytes, range_bytes)
         except FileRejected:
             return None  # reading it whole says so, and keeps what is to be kept of it
     if len(cuts.ranges) < 2:
@@ -150,6 +152,12 @@ def known_keys(store: ObjectStore, plan: Plan) -> dict[str, npt.NDArray[np.int64
 
 
 AGAIN = "Clear the tasks that split the file and clean its ranges, or the load itself, which then reads it whole."
+
+
+def _seen(pieces: Iterator[bytes], digest: hashlib._Hash) -> Iterator[bytes]:
+    for piece in pieces:
+        digest.update(piece)
+        yield piece
 
 
 def _plan_key(prefix: str) -> str:
