@@ -60,7 +60,7 @@ def run(bench: Bench) -> Result:
 def _whole(bench: Bench, source: Input, key: str) -> Run:
     measured = loading.load_into_empty(bench.servers, source, key)
     measured.seconds -= measured.numbers.pop(loading.STARTING)
-    measured.numbers = {"all cores' CPU s": _cpu(measured)}
+    measured.numbers = {}
     return measured
 
 
@@ -73,10 +73,5 @@ def _in_ranges(bench: Bench, source: Input, key: str, workers: int) -> Run:
     loading.verify_ours(bench.servers, source, report["outcomes"][0])
     phases = report["phases"]
     found = Run(report["work_seconds"], source.rows, cost, {f"{name}, s": phases[name] for name in phases}, phases)
-    found.numbers |= {"all cores' CPU s": _cpu(found)}
+    found.numbers |= {f"peak of {name}, MB": peak / 1e6 for name, peak in report["peaks"].items()}
     return found
-
-
-def _cpu(measured: Run) -> float:
-    cost = measured.cost
-    return cost.cpu + cost.cpu_postgres + cost.cpu_postgres_background + cost.cpu_s3 if cost else 0.0

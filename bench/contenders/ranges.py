@@ -7,6 +7,7 @@ those have that Airflow forks; each takes the next range when it has done one.
 from __future__ import annotations
 
 import multiprocessing
+import resource
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -28,14 +29,20 @@ from datamart.settings import Settings, load_settings
 from datamart.warehouse.postgres import PostgresWarehouse
 
 _PHASES: dict[str, float] = {}
+_PEAKS: dict[str, int] = {}
+"""Bytes that this process had at most until a phase was over."""
 
 
-def clean(settings: Settings, prefix: str, number: int) -> int:
-    """What a task does for one range; its rows."""
+def clean(settings: Settings, prefix: str, number: int) -> tuple[int, int]:
+    """What a task does for one range; its rows, and the bytes that the process had at most."""
     store = _store(settings)
     plan = read_plan(store, prefix)
     assert plan is not None
-    return clean_range(store, settings, plan, number).rows
+    return clean_range(store, settings, plan, number).rows, _peak()
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _store(settings: Settings) -> ObjectStore:
@@ -49,6 +56,7 @@ def _phase(name: str) -> Iterator[None]:
         yield
     finally:
         _PHASES[name] = time.perf_counter() - started
+        _PEAKS[name] = _peak()
 
 
 def main() -> None:
@@ -68,7 +76,8 @@ def main() -> None:
             listed = listed_ranges(plan)
             with _phase("clean"):
                 done = [workers.submit(clean, settings, plan.prefix, one["number"]) for one in listed]
-                rows = sum(one.result() for one in done)
+                rows = sum(one.result()[0] for one in done)
+            _PEAKS["clean"] = max(one.result()[1] for one in done)
             split = SplitFiles(loader.store, settings, prefixes_of(listed))
             with _phase("load"):
                 joined = Loader(warehouse, loader.store, settings, loader.run, prepared=split)
@@ -76,6 +85,7 @@ def main() -> None:
                 split.remove(arrival)
     clock.finish(
         phases=_PHASES,
+        peaks=_PEAKS,
         rows=rows,
         ranges=len(listed),
         outcomes=[asdict(outcome) | {"verdict": outcome.verdict.value}],

@@ -26,6 +26,9 @@ from datamart_airflow.file_alerts import tell_of_files
 
 log = logging.getLogger(__name__)
 
+_TRIES_FROM_RANGES = 2
+"""A later try reads files whole: perhaps it was what lies there of their ranges that kept them from being loaded."""
+
 
 def plan_batches(prefix: str, tables: list[str], mode: str) -> list[list[Batch]]:
     """Batches by wave; a prefix or parameter that cannot work fails at once, without retries."""
@@ -48,7 +51,8 @@ def load_batch(batch: Batch, mode: str, dry_run: bool, ranges: Sequence[dict[str
     groups = [arrivals] if Mode(mode) is Mode.REPLACE else [[arrival] for arrival in arrivals]
     outcomes: list[Outcome] = []
     faults: list[Exception] = []
-    split = SplitFiles(object_store(), load_settings(), prefixes_of(ranges or ()))
+    usable = ranges if ranges and context["ti"].try_number <= _TRIES_FROM_RANGES else ()
+    split = SplitFiles(object_store(), load_settings(), prefixes_of(usable))
     with observed.loads("history") as told, Sessions(partial(loader, split)) as sessions:
         for group in groups:
             try:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from datamart.errors import BalanceError, SourceChanged, TransientFault
+from datamart.errors import SourceChanged, TransientFault
 from datamart.fingerprint import rules_in_force
 from datamart.loads import Arrival
 from datamart.objects import EXCHANGE, ObjectStore, rejected_key
@@ -197,7 +197,10 @@ def test_a_range_with_other_rows_than_were_found_is_not_committed(planned: tuple
     other = corner.store.fetch(plan.key(2, part_name(0)))
     assert other is not None
     corner.store.write(plan.key(1, part_name(0)), other)
-    with pytest.raises(BalanceError, match="range 2"):
+    with pytest.raises(TransientFault, match="range 2"):
+        corner.joined(plan.arrival, wanted, plan, keep=True)
+    corner.store.write(plan.key(1, part_name(0)), other[:-9])
+    with pytest.raises(TransientFault, match="cannot be read"):
         corner.joined(plan.arrival, wanted, plan, keep=True)
 
 

@@ -39,6 +39,11 @@ class Cleaned:
     parts: int = 0
     warnings: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def accepted(self) -> int:
+        """Rows that passed, as far as the range alone can tell."""
+        return self.rows - self.rejected
+
 
 def placed_schema(table: Table) -> pa.Schema:
     """Of accepted rows with their places: the physical line, and from where to where in the file's bytes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import io
 import logging
 import tempfile
 from collections import Counter
@@ -13,11 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from pyarrow import parquet
 
 from datamart import rules
 from datamart.ahead import Ahead, ahead
-from datamart.clean import read_rows
-from datamart.errors import BalanceError, DatamartError, TransientFault
+from datamart.errors import DatamartError, TransientFault
 from datamart.fingerprint import rules_in_force
 from datamart.loads import Arrival
 from datamart.objects import ObjectStore
@@ -33,6 +34,7 @@ from datamart.validation import Validator
 log = logging.getLogger(__name__)
 
 _PIECE = 1 << 20
+_ROWS_AT_ONCE = 200_000
 _GAP = 128 * 1024
 """Records nearer to each other than this are fetched by one request."""
 
@@ -57,8 +59,7 @@ class CleanedRanges:
         """Pour all accepted rows of the file; ``staged`` then knows what reading its bytes would have told.
 
         Raises:
-            BalanceError: a range's rows are not as many as were found in it.
-            SourceChanged, TransientFault, TerminalFault: as S3 answers, or something of a range is not there.
+            SourceChanged, TransientFault, TerminalFault: as S3 answers, or what lies there of a range is not all of it.
         """
         cuts = self.plan.cuts
         pour(self._rows(staged))
@@ -67,44 +68,51 @@ class CleanedRanges:
 
     def _rows(self, staged: Staged) -> Iterator[pa.RecordBatch]:
         seen, judge = rules.FirstSeen(), Validator(self.plan.table, known_keys(self.store, self.plan))
-        with ahead(self._parts(), 1) as parts:
+        with ahead(self._accepted(), 1) as accepted:
             for number, cleaned in enumerate(self.found):
                 late = _Late(judge)
-                yield from self._fresh(number, parts, seen, late)
+                yield from self._fresh(number, accepted, seen, late)
                 with closing(self._own_rejects(number, cleaned)) as own:
                     staged.rejects.add(heapq.merge(own, self._late_rejects(late), key=lambda reject: reject.line))
                 for column, count in (Counter(cleaned.warnings) - late.warnings).items():
                     staged.warnings[column] = staged.warnings.get(column, 0) + count
 
     def _fresh(
-        self, number: int, parts: Ahead[list[pa.RecordBatch]], seen: rules.FirstSeen, late: _Late
+        self, number: int, accepted: Ahead[tuple[int, pa.RecordBatch]], seen: rules.FirstSeen, late: _Late
     ) -> Iterator[pa.RecordBatch]:
         """The range's rows whose key no range before has; the others are ``late``."""
-        table, cleaned, rows = self.plan.table, self.found[number], 0
-        for _ in range(cleaned.parts):
-            for batch in parts.take() or ():
-                rows += batch.num_rows
-                fresh = seen.fresh(batch.column(table.key).to_numpy().astype(np.int64))
-                if not fresh.all():
-                    late.add(batch.filter(pa.array(~fresh)))
-                    batch = batch.filter(pa.array(fresh))
-                if batch.num_rows:
-                    yield batch.select(table.names)
-        if rows + cleaned.rejected != cleaned.rows:
-            raise BalanceError(
-                f"{self.plan.arrival.key}: {cleaned.rows} rows were read in range {number + 1}, but {rows} accepted "
-                f"and {cleaned.rejected} rejected. Nothing was committed."
+        table, wanted, rows = self.plan.table, self.found[number].accepted, 0
+        while rows < wanted and (found := accepted.take()) is not None:
+            of, batch = found
+            rows += batch.num_rows
+            if of != number or rows > wanted:
+                break
+            fresh = seen.fresh(batch.column(table.key).to_numpy().astype(np.int64))
+            if not fresh.all():
+                late.add(batch.filter(pa.array(~fresh)))
+                batch = batch.filter(pa.array(fresh))
+            if batch.num_rows:
+                yield batch.select(table.names)
+        if rows != wanted:
+            raise TransientFault(
+                f"{self.plan.arrival.key}: {wanted} rows were accepted in range {number + 1}, but other ones are "
+                f"there. Nothing was committed. {AGAIN}"
             )
 
-    def _parts(self) -> Iterator[list[pa.RecordBatch]]:
-        """The accepted rows of all ranges, in order, a part at a time."""
+    def _accepted(self) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """The accepted rows of all ranges, in order, each with the range's number."""
+        schema = placed_schema(self.plan.table)
         for number, cleaned in enumerate(self.found):
             for part in range(cleaned.parts):
                 key = self.plan.key(number, part_name(part))
-                batches = read_rows(self.store, key, placed_schema(self.plan.table))
-                if batches is None:
-                    raise TransientFault(f"{key} is not there (any more), or cannot be read. {AGAIN}")
-                yield batches
+                body = self.store.fetch(key)
+                if body is None:
+                    raise TransientFault(f"{key} is not there (any more). {AGAIN}")
+                try:
+                    for batch in parquet.ParquetFile(io.BytesIO(body)).iter_batches(_ROWS_AT_ONCE):
+                        yield number, batch.select(schema.names).cast(schema)
+                except (pa.ArrowException, KeyError, OSError):
+                    raise TransientFault(f"{key} cannot be read: it is not what was written. {AGAIN}") from None
 
     def _own_rejects(self, number: int, cleaned: Cleaned) -> RejectSpool:
         """What was rejected for reasons of the range's own."""
