@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import AssetAlias, Param, TaskGroup, dag, task
 
 from datamart.tables import TABLES, load_order
@@ -87,13 +88,12 @@ def historic_load():
 
         return clean_one(listed)
 
-    # Whatever became of the ranges: a file whose ranges are not all there is read whole.
-    @task(map_index_template="{{ label }}", outlets=[AssetAlias(CHANGED)], trigger_rule="all_done")
-    def load(batch: dict, ranges: list[dict] | None, params: dict | None = None) -> list[dict]:
+    @task(map_index_template="{{ label }}", outlets=[AssetAlias(CHANGED)], trigger_rule="none_failed")
+    def load(batch: dict, ranges_of: str, params: dict | None = None) -> list[dict]:
         """One verdict for each file of a batch."""
         from datamart_airflow.history_tasks import load_batch
 
-        return load_batch(batch, params["mode"], params["dry_run"], ranges)
+        return load_batch(batch, params["mode"], params["dry_run"], ranges_of)
 
     @task(trigger_rule="all_done", retries=0)
     def gate(planned: list[list[dict]], *waves: list[list[dict]]) -> dict[str, int]:
@@ -108,9 +108,13 @@ def historic_load():
         chosen = batches.override(task_id=f"batches_{wave + 1}", trigger_rule="none_failed")(planned, wave)
         with TaskGroup(f"ranges_{wave + 1}", tooltip="Only for files that are very large"):
             ranges = split.override(trigger_rule="none_failed")(planned, wave)
-            cleaned = clean.expand(listed=ranges)
-        loads = load.override(task_id=f"load_{wave + 1}").partial(ranges=ranges).expand(batch=chosen)
-        cleaned >> loads
+            # Whatever became of them: a file whose ranges are not all there is read whole.
+            over = EmptyOperator(task_id="over", trigger_rule="all_done")
+            clean.expand(listed=ranges) >> over
+        # Not the ranges themselves: a load that was given them would not run where they failed.
+        named = load.override(task_id=f"load_{wave + 1}").partial(ranges_of=ranges.operator.task_id)
+        loads = named.expand(batch=chosen)
+        over >> loads
         if loaded:
             loaded[-1] >> [chosen, ranges]
         loaded.append(loads)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -40,10 +40,10 @@ def plan_batches(prefix: str, tables: list[str], mode: str) -> list[list[Batch]]
         raise AirflowFailException(str(error)) from None
 
 
-def load_batch(batch: Batch, mode: str, dry_run: bool, ranges: Sequence[dict[str, Any]] | None) -> list[dict[str, Any]]:
+def load_batch(batch: Batch, mode: str, dry_run: bool, ranges_of: str) -> list[dict[str, Any]]:
     """Load every file of a batch; a fault of one does not stop the others, but fails the task for its retry.
 
-    Files that were cleaned in ``ranges`` are loaded from there.
+    Files that were cleaned in ranges, which the task ``ranges_of`` has listed, are loaded from there.
     """
     context = get_current_context()
     context["label"] = batch_label(batch)  # type: ignore[typeddict-unknown-key]
@@ -51,8 +51,8 @@ def load_batch(batch: Batch, mode: str, dry_run: bool, ranges: Sequence[dict[str
     groups = [arrivals] if Mode(mode) is Mode.REPLACE else [[arrival] for arrival in arrivals]
     outcomes: list[Outcome] = []
     faults: list[Exception] = []
-    usable = ranges if ranges and context["ti"].try_number <= _TRIES_FROM_RANGES else ()
-    split = SplitFiles(object_store(), load_settings(), prefixes_of(usable))
+    ranges = context["ti"].xcom_pull(task_ids=ranges_of) if context["ti"].try_number <= _TRIES_FROM_RANGES else None
+    split = SplitFiles(object_store(), load_settings(), prefixes_of(ranges or ()))
     with observed.loads("history") as told, Sessions(partial(loader, split)) as sessions:
         for group in groups:
             try:

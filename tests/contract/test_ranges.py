@@ -57,7 +57,9 @@ def split(loader: Loader, arrival: Arrival, mode: Mode) -> Loader:
     assert len(plan.cuts.ranges) == 4
     for number in range(4):
         clean_range(loader.store, loader.settings, plan, number)
-    return replace(loader, prepared=SplitFiles(loader.store, loader.settings, prefixes_of(listed_ranges(plan))))
+    files = SplitFiles(loader.store, loader.settings, prefixes_of(listed_ranges(plan)))
+    assert files(arrival) is not None, "it would be read whole"
+    return replace(loader, prepared=files)
 
 
 def all_there_is(world: World, load_id: int, parts: int) -> dict[str, Any]:
@@ -130,7 +132,21 @@ def test_what_needs_no_judgement_is_not_split(world: World) -> None:
 
 
 def test_there_are_never_more_ranges_than_tasks_may_be(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datamart.ranges.splitting.MOST_RANGES", 5)
-    batch = [batch_of(TABLE.name, [world.put(f"hired_employees_{n}.csv", large() + b"\n" * n) for n in range(2)])]
-    plans = list(Splitter(world.loader(range_bytes=RANGE_BYTES)).plans(batch, Mode.UPSERT))
-    assert 2 <= sum(len(plan.cuts.ranges) for plan in plans) <= 5
+    """Also where a range is a little smaller than a file, so that each has two."""
+    files = [world.put(f"hired_employees_{n}.csv", large() + b"\n" * n) for n in range(3)]
+    for most, found in ((5, 0), (7, 6), (11, 6), (24, 12)):
+        monkeypatch.setattr("datamart.ranges.splitting.MOST_RANGES", most)
+        batch = [batch_of(TABLE.name, files)]
+        plans = list(Splitter(world.loader(range_bytes=RANGE_BYTES)).plans(batch, Mode.UPSERT))
+        assert sum(len(plan.cuts.ranges) for plan in plans) == found <= most
+
+
+def test_a_file_that_cannot_be_planned_spoils_no_others(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    gone, stays = (world.put(f"hired_employees_{n}.csv", large() + b"\n" * n) for n in range(2))
+    world.put("hired_employees_0.csv", b"another")
+    with caplog.at_level("WARNING"):
+        (plan,) = Splitter(world.loader(range_bytes=RANGE_BYTES)).plans(
+            [batch_of(TABLE.name, [gone, stays])], Mode.UPSERT
+        )
+    assert plan.arrival == stays
+    assert f"{gone.key} is read whole: " in caplog.text

@@ -64,6 +64,8 @@ def test_a_large_file_is_cleaned_in_ranges(product: Product, stack: Stack) -> No
     assert [one["rendered_map_index"] for one in ranges] == [f"{NAME} {number} of 4" for number in (1, 2, 3, 4)]
     assert [one["state"] for one in tasks_of(product, run_id, "ranges_1.clean")] == ["skipped"]
     assert_loaded(product, verdict, body)
+    where = f"/dags/historic_load/dagRuns/{run_id}/taskInstances/load_2/logs/1"
+    assert "read whole" not in str(product.api.get(where, map_index=0))
 
 
 @contextmanager
@@ -95,3 +97,14 @@ def test_a_file_whose_ranges_cannot_be_cleaned_is_read_whole(product: Product, s
     assert (state, verdict["verdict"]) == ("success", "loaded")
     assert [one["state"] for one in tasks_of(product, run_id, "ranges_2.clean")] == ["failed"] * 4
     assert_loaded(product, verdict, body)
+
+
+def test_ranges_that_failed_hold_up_no_load_and_a_wave_that_failed_does(product: Product) -> None:
+    """Where ``batches`` did not succeed, nothing is loaded; whatever became of the ranges is all one."""
+    tasks = product.api.get("/dags/historic_load/tasks")["tasks"]
+    for wave in (1, 2):
+        load = next(task for task in tasks if task["task_id"] == f"load_{wave}")
+        before = {task["task_id"] for task in tasks if load["task_id"] in task["downstream_task_ids"]}
+        assert (load["trigger_rule"], before) == ("none_failed", {f"batches_{wave}", f"ranges_{wave}.over"})
+        (over,) = (task for task in tasks if task["task_id"] == f"ranges_{wave}.over")
+        assert over["trigger_rule"] == "all_done"

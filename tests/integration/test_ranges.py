@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from datamart.errors import SourceChanged, TransientFault
+from datamart.errors import ConfigurationError, SourceChanged, TransientFault
 from datamart.fingerprint import rules_in_force
 from datamart.loads import Arrival
 from datamart.objects import EXCHANGE, ObjectStore, rejected_key
@@ -179,6 +179,19 @@ def test_ranges_by_other_rules_stand_for_nothing(planned: tuple[Corner, Plan, Se
     assert find_cleaned(corner.store, wanted, plan.prefix) is not None
     stricter = wanted.model_copy(update={"unknown_reference": "reject"})
     assert find_cleaned(corner.store, stricter, plan.prefix) is None
+    with pytest.raises(ConfigurationError, match="other rules are in force here"):
+        clean_range(corner.store, stricter, plan, 0)
+
+
+def test_plans_and_notes_of_another_version_stand_for_nothing(planned: tuple[Corner, Plan, Settings]) -> None:
+    corner, plan, wanted = planned
+    for key in (plan.key(0, NOTE), f"{plan.prefix}plan.json"):
+        for other in (b"{}", b'{"unheard": 1}', b"no JSON"):
+            kept = corner.store.fetch(key) or b""
+            corner.store.write(key, other)
+            assert find_cleaned(corner.store, wanted, plan.prefix) is None
+            corner.store.write(key, kept)
+    assert find_cleaned(corner.store, wanted, plan.prefix) is not None
 
 
 @pytest.mark.parametrize("number", ["rows", "blank"])
@@ -199,9 +212,22 @@ def test_a_range_with_other_rows_than_were_found_is_not_committed(planned: tuple
     corner.store.write(plan.key(1, part_name(0)), other)
     with pytest.raises(TransientFault, match="range 2"):
         corner.joined(plan.arrival, wanted, plan, keep=True)
+    assert_more_is_missed(corner, plan, wanted)
     corner.store.write(plan.key(1, part_name(0)), other[:-9])
     with pytest.raises(TransientFault, match="cannot be read"):
         corner.joined(plan.arrival, wanted, plan, keep=True)
+
+
+def assert_more_is_missed(corner: Corner, plan: Plan, wanted: Settings) -> None:
+    """Rows behind those that were found, in the last range too."""
+    clean_range(corner.store, wanted, plan, 1)
+    for number in (1, 2):
+        note = corner.store.fetch(plan.key(number, NOTE)) or b""
+        corner.store.write(plan.key(number, part_name(1)), corner.store.fetch(plan.key(number, part_name(0))) or b"")
+        corner.store.write(plan.key(number, NOTE), json.dumps(json.loads(note) | {"parts": 2}).encode())
+        with pytest.raises(TransientFault, match="range 3"):
+            corner.joined(plan.arrival, wanted, plan, keep=True)
+        corner.store.write(plan.key(number, NOTE), note)
 
 
 def test_a_file_that_was_replaced_is_not_cleaned(corner: Corner) -> None:
@@ -235,14 +261,15 @@ def test_one_range_is_no_range(corner: Corner) -> None:
     assert len(plan.cuts.ranges) == 2
 
 
-def test_keys_that_come_later_do_not_change_the_verdict(corner: Corner) -> None:
-    """All ranges are judged by the keys that existed when the file was planned, whoever asks when."""
+def test_all_ranges_are_judged_by_the_keys_that_the_plan_notes(corner: Corner) -> None:
     wanted = set_for(100, unknown_reference="reject")
-    plan = corner.plan(corner.put(TWICE), wanted, 700)
-    assert plan is not None
+    plan = corner.cleaned(corner.put(TWICE), wanted, 700)
     assert {name: keys.tolist() for name, keys in known_keys(corner.store, plan).items()} == {
         name: keys.tolist() for name, keys in KNOWN.items()
     }
+    corner.store.remove([f"{plan.prefix}known-job_id.parquet"])
+    with pytest.raises(TransientFault, match="known-job_id"):
+        clean_range(corner.store, wanted, plan, 0)
 
 
 def test_records_are_fetched_together_where_they_are_near() -> None:

@@ -69,7 +69,7 @@ def test_a_run_names_its_files(admin_page: Page, url: str, loaded: str, picture:
     for file in SAMPLES:
         row = admin_page.get_by_role("row").filter(has=admin_page.get_by_role("link", name=file.name, exact=True))
         expect(row).to_contain_text("Success")
-    expect(admin_page.get_by_role("row").filter(has_text="Success")).to_have_count(6 + len(SAMPLES))
+    expect(admin_page.get_by_role("row").filter(has_text="Success")).to_have_count(8 + len(SAMPLES))
     admin_page.get_by_role("columnheader").filter(has_text="Start Date").get_by_role("button").click()
     expect(admin_page.get_by_role("row").nth(1)).to_contain_text("plan")
     picture("historic_load_run", admin_page)

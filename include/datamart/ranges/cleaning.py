@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 import pyarrow as pa
 
 from datamart.clean import ZSTD, CleanParts
+from datamart.errors import ConfigurationError
+from datamart.fingerprint import rules_in_force
 from datamart.objects import ObjectStore
 from datamart.ranges.pieces import Pieces, pieces_of, spans
 from datamart.ranges.plan import Plan, known_keys
@@ -59,8 +61,14 @@ def clean_range(store: ObjectStore, settings: Settings, plan: Plan, number: int)
     """Clean one range of a plan; what was found is noted last, so what has a note is whole.
 
     Raises:
+        ConfigurationError: other rules are in force here than when the plan was made.
         SourceChanged, TransientFault, TerminalFault: as S3 answers.
     """
+    if rules_in_force(plan.table, settings) != plan.rules:
+        raise ConfigurationError(
+            f"{plan.arrival.key}: other rules are in force here than where its ranges were planned. Let all workers "
+            "run the same version with the same settings; until then the file is read whole."
+        )
     own = plan.cuts.ranges[number]
     validator = Validator(plan.table, known_keys(store, plan), reject_unknown=settings.unknown_reference == "reject")
     parts = CleanParts(
@@ -87,9 +95,12 @@ REJECTS, NOTE = "rejects", "cleaned.json"
 
 
 def read_cleaned(store: ObjectStore, plan: Plan, number: int) -> Cleaned | None:
-    """What was found in a range; None when it was not cleaned."""
+    """What was found in a range; None when it was not cleaned, or by a version with notes of another kind."""
     body = store.fetch(plan.key(number, NOTE))
-    return None if body is None else Cleaned(**json.loads(body))
+    try:
+        return None if body is None else Cleaned(**json.loads(body))
+    except (ValueError, TypeError):
+        return None
 
 
 def _placed(reader: Reader, validator: Validator, rejects: RejectSpool, cleaned: Cleaned) -> Iterator[pa.RecordBatch]:

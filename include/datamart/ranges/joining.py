@@ -24,7 +24,7 @@ from datamart.loads import Arrival
 from datamart.objects import ObjectStore
 from datamart.ranges.cleaning import END, LINE, REJECTS, START, Cleaned, part_name, placed_schema, read_cleaned
 from datamart.ranges.pieces import MOST_AT_ONCE, pieces_of
-from datamart.ranges.plan import AGAIN, Plan, known_keys, read_plan
+from datamart.ranges.plan import AGAIN, Plan, known_keys, plan_key, read_plan
 from datamart.reasons import Reason, Reject
 from datamart.rejects import RejectSpool
 from datamart.settings import Settings
@@ -62,6 +62,7 @@ class CleanedRanges:
             SourceChanged, TransientFault, TerminalFault: as S3 answers, or what lies there of a range is not all of it.
         """
         cuts = self.plan.cuts
+        self.store.read_span(self.plan.arrival, 0, 1)  # replaced meanwhile, it is another file's turn
         pour(self._rows(staged))
         staged.sha256, staged.read, staged.blank = cuts.sha256, cuts.rows, cuts.blank
         staged.repairs, staged.names = cuts.repairs, cuts.names
@@ -76,6 +77,8 @@ class CleanedRanges:
                     staged.rejects.add(heapq.merge(own, self._late_rejects(late), key=lambda reject: reject.line))
                 for column, count in (Counter(cleaned.warnings) - late.warnings).items():
                     staged.warnings[column] = staged.warnings.get(column, 0) + count
+            if accepted.take() is not None:
+                raise self._other_rows(len(self.found) - 1)
 
     def _fresh(
         self, number: int, accepted: Ahead[tuple[int, pa.RecordBatch]], seen: rules.FirstSeen, late: _Late
@@ -86,7 +89,7 @@ class CleanedRanges:
             of, batch = found
             rows += batch.num_rows
             if of != number or rows > wanted:
-                break
+                raise self._other_rows(number)
             fresh = seen.fresh(batch.column(table.key).to_numpy().astype(np.int64))
             if not fresh.all():
                 late.add(batch.filter(pa.array(~fresh)))
@@ -94,10 +97,13 @@ class CleanedRanges:
             if batch.num_rows:
                 yield batch.select(table.names)
         if rows != wanted:
-            raise TransientFault(
-                f"{self.plan.arrival.key}: {wanted} rows were accepted in range {number + 1}, but other ones are "
-                f"there. Nothing was committed. {AGAIN}"
-            )
+            raise self._other_rows(number)
+
+    def _other_rows(self, number: int) -> TransientFault:
+        return TransientFault(
+            f"{self.plan.arrival.key}: what lies there of range {number + 1} is not the {self.found[number].accepted} "
+            f"rows that were accepted in it. Nothing was committed. {AGAIN}"
+        )
 
     def _accepted(self) -> Iterator[tuple[int, pa.RecordBatch]]:
         """The accepted rows of all ranges, in order, each with the range's number."""
@@ -173,7 +179,8 @@ class SplitFiles:
         if prefix is None:
             return
         try:
-            self.store.remove([one.key for one in self.store.list(prefix)])
+            # The plan first: whoever finds that must find all the rest.
+            self.store.remove([plan_key(prefix), *(one.key for one in self.store.list(prefix))])
         except DatamartError as error:  # maintenance comes for what is left; the file's verdict stands
             log.warning("%s is left: %s", prefix, error)
 

@@ -119,16 +119,20 @@ def make_plan(
     plan = Plan(f"{EXCHANGE}{uuid4().hex}/", arrival, table, rules, cuts, tuple(sorted(known)))
     for column, keys in known.items():
         write_keys(store, _known_key(plan, column), _referenced(table, column), keys)
-    store.write(_plan_key(plan.prefix), plan.encoded())
+    store.write(plan_key(plan.prefix), plan.encoded())
     return plan
 
 
 def read_plan(store: ObjectStore, prefix: str) -> Plan | None:
-    """The plan that was noted there; None when it is not there (any more)."""
-    body = store.fetch(_plan_key(prefix))
-    if body is None:
+    """The plan that was noted there; None when it is not there (any more), or of another version's kind."""
+    body = store.fetch(plan_key(prefix))
+    try:
+        return None if body is None else _plan(json.loads(body))
+    except (ValueError, TypeError, KeyError):
         return None
-    noted: dict[str, Any] = json.loads(body)
+
+
+def _plan(noted: dict[str, Any]) -> Plan:
     (arrival,), table = arrivals_of(noted["file"]), table_named(noted["file"]["table"])
     cuts = noted["cuts"]
     ranges = tuple(Range(**one) for one in cuts["ranges"])
@@ -151,7 +155,7 @@ def known_keys(store: ObjectStore, plan: Plan) -> dict[str, npt.NDArray[np.int64
     return found
 
 
-AGAIN = "Clear the tasks that split the file and clean its ranges, or the load itself, which then reads it whole."
+AGAIN = "The load's third try reads the file whole; or clear the task that split the file and those after it."
 
 
 def _seen(pieces: Iterator[bytes], digest: hashlib._Hash) -> Iterator[bytes]:
@@ -160,7 +164,8 @@ def _seen(pieces: Iterator[bytes], digest: hashlib._Hash) -> Iterator[bytes]:
         yield piece
 
 
-def _plan_key(prefix: str) -> str:
+def plan_key(prefix: str) -> str:
+    """Where a plan lies; while it is there, its ranges may be used."""
     return f"{prefix}plan.json"
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from datamart.batches import Batch, arrivals_of
+from datamart.errors import DatamartError, TransientFault
 from datamart.fingerprint import rules_in_force
 from datamart.load import Loader
 from datamart.loads import Arrival, Mode
@@ -19,8 +20,8 @@ log = logging.getLogger(__name__)
 _CUTS = 8
 """A range may end where what is read at a time does: as often as this within its bytes, or more."""
 MOST_RANGES = 1000  # mapped task instances of one load; Airflow allows 1024 by default
-_MOST_OVERHANG = 1.5
-"""A file's last range may be small; where there are the most of them, files have two ranges."""
+_MOST_OVERHANG = 2
+"""A file's last range may be small: a little larger than one range, it has two."""
 
 
 @dataclass
@@ -31,10 +32,10 @@ class Splitter:
     _known: dict[str, Keys] = field(default_factory=dict)
 
     def plans(self, batches: Sequence[Batch], mode: Mode) -> Iterator[Plan]:
-        """A plan for each file that is cleaned in ranges.
+        """A plan for each file that is cleaned in ranges; a fault that one file meets is its own, it is read whole.
 
         Raises:
-            SourceChanged, TransientFault, TerminalFault: as S3 or the warehouse answers.
+            TransientFault: S3 or the warehouse did not answer for the first of them.
         """
         large = [
             (arrival, table_named(batch["table"]))
@@ -43,11 +44,19 @@ class Splitter:
             if self._is_large(arrival)
         ]
         total = sum(arrival.size for arrival, _ in large)
-        range_bytes = max(self._range_bytes, int(total * _MOST_OVERHANG / MOST_RANGES) + 1)
+        range_bytes = max(self._range_bytes, total * _MOST_OVERHANG // MOST_RANGES + 1)
+        planned = 0
         for arrival, table in large:
-            plan = self._plan(arrival, table, range_bytes) if self._is_new(arrival, table, mode) else None
+            try:
+                plan = self._plan(arrival, table, range_bytes) if self._is_new(arrival, table, mode) else None
+            except DatamartError as fault:
+                if isinstance(fault, TransientFault) and not planned:
+                    raise
+                log.warning("%s is read whole: %s", arrival.key, fault)
+                continue
             if plan is not None:
                 log.info("%s: %d rows in %d ranges", arrival.key, plan.cuts.rows, len(plan.cuts.ranges))
+                planned += len(plan.cuts.ranges)
                 yield plan
 
     @property
