@@ -15,7 +15,7 @@ from __future__ import annotations
 from statistics import median
 
 from bench import inputs, loading
-from bench.measure import Contender, Result, Run, interleave, require_equal
+from bench.measure import Contender, Result, interleave
 from bench.options import Bench
 from bench.report import say
 
@@ -30,13 +30,7 @@ def run(bench: Bench) -> Result:
     source, twin = inputs.dirty(rows), inputs.cleaned(rows)
     servers = bench.servers
     key = servers.put(source.path, f"{loading.LANDING}_load.csv")
-    contents: list[loading.Content] = []
-
-    def same(measured: Run) -> Run:
-        contents.append(loading.content(servers))
-        require_equal("content of the table", contents[-1], contents[0])
-        return measured
-
+    same = loading.same_content(servers)
     contenders = [
         Contender(
             "ours",

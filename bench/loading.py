@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,6 +120,18 @@ def content(servers: Servers, table: str = TABLE, moment: str = '"datetime"') ->
     row = f"id::integer, name::varchar, ({moment})::timestamp, department_id::integer, job_id::integer"
     found = servers.sql(f"SELECT count(*), coalesce(sum(hash_record_extended(ROW({row}), 0)), 0) FROM {table}")
     return Content(int(found[0][0]), int(found[0][1]))
+
+
+def same_content(servers: Servers) -> Callable[[Run], Run]:
+    """What is to be called after each run: fails unless the table holds what it held after the first."""
+    contents: list[Content] = []
+
+    def same(measured: Run) -> Run:
+        contents.append(content(servers))
+        require_equal("content of the table", contents[-1], contents[0])
+        return measured
+
+    return same
 
 
 def verify_table(servers: Servers, rows: int) -> None:

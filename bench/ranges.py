@@ -27,13 +27,7 @@ def run(bench: Bench) -> Result:
     rows = bench.rows_or(ROWS)
     source, servers = inputs.dirty(rows), bench.servers
     key = servers.put(source.path, f"{loading.LANDING}_ranges.csv")
-    contents: list[loading.Content] = []
-
-    def same(measured: Run) -> Run:
-        contents.append(loading.content(servers))
-        require_equal("content of the table", contents[-1], contents[0])
-        return measured
-
+    same = loading.same_content(servers)
     contenders = [
         Contender(WHOLE, lambda: same(_whole(bench, source, key)), "reads, judges and copies at the same time."),
         Contender(ONE, lambda: same(_in_ranges(bench, source, key, 1)), "split, clean range by range, load."),

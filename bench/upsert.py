@@ -45,13 +45,7 @@ def run(bench: Bench) -> Result:
     say(f"upsert: filling a table of {base.rows:,} rows")
     fill(servers, base)
     key = servers.put(source.path, f"{loading.LANDING}_upsert.csv")
-    contents: list[loading.Content] = []
-
-    def same(measured: Run) -> Run:
-        contents.append(loading.content(servers))
-        require_equal("content of the table", contents[-1], contents[0])
-        return measured
-
+    same = loading.same_content(servers)
     contenders = [
         Contender(
             "ours", lambda: same(by_us(servers, base, source, key)), "from S3, validated, with history and ledger."
