@@ -8,7 +8,9 @@ from embedded.settings import BACKUP_BUCKET, DATA_BUCKET, HOST, REGION, REPOSITO
 from embedded.stacksecrets import USERS, Secrets
 
 MARK = "EMBEDDED_STACK"
-FOREIGN = ("AIRFLOW", "AWS_", "PG", "DATAMART_", "PYTHON", "VIRTUAL_ENV", "MAKE", "MFLAGS", "_AIRFLOW")
+FOREIGN = (
+    "AIRFLOW", "AWS_", "PG", "DATAMART_", "OPENLINEAGE", "PYTHON", "VIRTUAL_ENV", "MAKE", "MFLAGS", "_AIRFLOW",
+)  # fmt: skip
 OWN_WAREHOUSE = ("AIRFLOW_CONN_WAREHOUSE", "AIRFLOW_CONN_WAREHOUSE_READ")
 """Airflow's variables for another warehouse than the stack's own, whose connections they come before."""
 OWN = (*OWN_WAREHOUSE, "AIRFLOW_CONN_LANDING_QUEUE")
