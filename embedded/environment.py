@@ -8,7 +8,9 @@ from embedded.settings import BACKUP_BUCKET, DATA_BUCKET, HOST, REGION, REPOSITO
 from embedded.stacksecrets import USERS, Secrets
 
 MARK = "EMBEDDED_STACK"
-FOREIGN = ("AIRFLOW", "AWS_", "PG", "DATAMART_", "PYTHON", "VIRTUAL_ENV", "MAKE", "MFLAGS", "_AIRFLOW")
+FOREIGN = (
+    "AIRFLOW", "AWS_", "PG", "DATAMART_", "OPENLINEAGE", "PYTHON", "VIRTUAL_ENV", "MAKE", "MFLAGS", "_AIRFLOW",
+)  # fmt: skip
 OWN_WAREHOUSE = ("AIRFLOW_CONN_WAREHOUSE", "AIRFLOW_CONN_WAREHOUSE_READ")
 """Airflow's variables for another warehouse than the stack's own, whose connections they come before."""
 OWN = (*OWN_WAREHOUSE, "AIRFLOW_CONN_LANDING_QUEUE")
@@ -28,11 +30,10 @@ PRELOAD = ",".join(
         "airflow.sdk.execution_time.task_runner", "airflow.dag_processing.bundles.manager",
         "pandas", "pyarrow.csv", "pyarrow.compute", "pyarrow.parquet", "pyarrow.pandas_compat", "psycopg2", "requests",
         "pydantic_settings", "boto3.s3.transfer", "airflow.providers.amazon.aws.hooks.s3",
-        "airflow.providers.openlineage.plugins.openlineage",
-        "datamart_airflow.s3_model", "datamart_airflow.first_judgement",
+        "datamart_airflow.lineage_ahead", "datamart_airflow.s3_model", "datamart_airflow.first_judgement",
     )
 )  # fmt: skip
-"""Code of others, and two modules that only use it: any more of our own would be that of the last start."""
+"""Code of others, and three modules that only use it: any more of our own would be that of the last start."""
 
 
 def base(settings: Settings) -> dict[str, str]:

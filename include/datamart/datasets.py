@@ -81,14 +81,19 @@ def server_name(kind: str, host: str, port: int | None) -> str:
 
 
 def of_loads(outcomes: Sequence[Outcome], places: Places) -> Flow:
-    """Files that came to a verdict, and the tables that took rows of them."""
+    """Files that came to a verdict, and the tables that took rows of them.
+
+    Of what another try or load did there are no numbers: its own event has told them, and nobody is to add them twice.
+    """
     judged = [one for one in outcomes if one.verdict not in (Verdict.FAILED, Verdict.DRY_RUN)]
-    written: dict[str, int] = {}
+    written: dict[str, int | None] = {}
     for one in judged:
         if one.verdict is Verdict.LOADED and one.table:
-            written[one.table] = written.get(one.table, 0) + one.counts.inserted + one.counts.updated
+            before = written.setdefault(one.table, None)
+            if not one.from_ledger:
+                written[one.table] = (before or 0) + one.counts.inserted + one.counts.updated
     return Flow(
-        tuple(places.file(one.key, one.counts.read) for one in judged[:MOST_FILES]),
+        tuple(places.file(one.key, None if one.from_ledger else one.counts.read) for one in judged[:MOST_FILES]),
         tuple(places.table(name, rows) for name, rows in written.items()),
     )
 

@@ -81,20 +81,30 @@ ROWS = {
     }.items()
 }
 FILES = _counter("files", "way table verdict", "files", "that came to this verdict; `failed` counts every try")
-LOAD_DURATION = _timer("load.duration", "way table", "of one file, from its listing by the task to the commit")
+GIVEN_UP = _counter("failures", "way table", "files", "that a fault has kept from being loaded, and no try is left")
+LOAD_DURATION = _timer(
+    "load.duration",
+    "way table",
+    "of one file, from when its task begins with it to the commit; without `split` and `clean`",
+)
 
 BACKUP_ROWS = _gauge("backup.rows", "table", "rows", "in the newest backup of the table")
 BACKUP_BYTES = _gauge("backup.bytes", "table", "bytes", "of the newest backup of the table")
 BACKUP_DURATION = _timer("backup.duration", "", "of a backup of all tables that it was asked for")
 RECOVERY_ROWS = _counter("recovery.rows", "what table change", "rows", "that a restore or an undo changed so")
 RECOVERY_DURATION = _timer("recovery.duration", "what", "of a restore, undo, drill or adoption that was done")
-RECOVERY_FAILURES = _counter("recovery.failures", "what", "tries", "of a recovery task that failed")
+RECOVERY_FAILURES = _counter("recovery.failures", "what", "tasks", "of recovery that failed, and no try is left")
 REFRESH_ROWS = _gauge("refresh.rows", "insight", "rows", "that the newest refresh wrote")
 REFRESH_DURATION = _timer("refresh.duration", "", "of a refresh of all insights")
 
 LOOKS = _counter("watch.looks", "", "looks", "at whether all is well: while they come, the process that watches lives")
-FINDINGS = _gauge("findings", "code", "findings", "of this kind now; 0 is well, and none is sent while it is unknown")
-LANDING_FILES = _gauge("landing.files", "", "files", "that lie in the landing folder")
+FINDINGS = _gauge(
+    "findings",
+    "code",
+    "findings",
+    "of this kind now; 0 is well, none is sent while it is unknown; of files on hold at most 11",
+)
+LANDING_FILES = _gauge("landing.files", "", "files", "that lie in the landing folder; 10001 are that many or more")
 LANDING_AGE = _gauge("landing.age", "", "seconds", "since the oldest of them came; 0 when none lies there")
 HOLDS = _gauge("holds", "", "files", "on hold, which a fault kept from being loaded")
 TABLE_AGE = _gauge("table.age", "table", "seconds", "since rows of the table last changed")
@@ -103,7 +113,7 @@ INSIGHT_BEHIND = _gauge("insight.behind", "insight", "seconds", "since the oldes
 BACKUP_AGE = _gauge("backup.age", "table", "seconds", "since the newest backup of the table; if none, of the ledger")
 
 BY_TASKS = (
-    *ROWS.values(), FILES, LOAD_DURATION, BACKUP_ROWS, BACKUP_BYTES, BACKUP_DURATION, RECOVERY_ROWS,
+    *ROWS.values(), FILES, GIVEN_UP, LOAD_DURATION, BACKUP_ROWS, BACKUP_BYTES, BACKUP_DURATION, RECOVERY_ROWS,
     RECOVERY_DURATION, RECOVERY_FAILURES, REFRESH_ROWS, REFRESH_DURATION,
 )  # fmt: skip
 BY_THE_WATCH = (
@@ -123,6 +133,11 @@ def of_load(outcome: Outcome, way: str) -> list[Measure]:
     if outcome.seconds is not None:
         found.append(LOAD_DURATION.of(outcome.seconds * 1000, way=way, table=table))
     return found
+
+
+def of_given_up(table: str | None, way: str) -> list[Measure]:
+    """A file that will not be tried again; what landed is never given up, but on hold."""
+    return [GIVEN_UP.of(1, way=way, table=table or NO_TABLE)]
 
 
 def of_backup(manifest: Manifest, seconds: float) -> list[Measure]:
@@ -151,7 +166,7 @@ def of_recovery(what: str, seconds: float) -> list[Measure]:
 
 
 def of_failure(what: str) -> list[Measure]:
-    """A try of a recovery task that failed."""
+    """A recovery task that failed for good."""
     return [RECOVERY_FAILURES.of(1, what=what)]
 
 

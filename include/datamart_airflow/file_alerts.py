@@ -1,4 +1,7 @@
-"""Tells of a run's files that were not loaded, and of rows that were rejected: file, counts and a link."""
+"""Tells of a run's files that were not loaded, and of rows that were rejected: file, counts and a link.
+
+It is told when the run is over, so that this is also where files are counted that nobody will try again.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,14 @@ from typing import Any
 from airflow.sdk import get_current_context
 
 from datamart.loads import Verdict
+from datamart.measures import of_given_up
+from datamart_airflow import metrics
 from datamart_airflow.alerts import Alert, run_link, send
 
 _MOST_LINES = 50
 _FINE = (Verdict.LOADED, Verdict.DUPLICATE)
+_GIVES_UP = {"historic_load": "history"}
+"""The way of files whose run is their last try, by Dag; what landed is on hold instead, and an upload's task knows."""
 
 
 def tell_of_files(files: Sequence[Mapping[str, Any]], others: Sequence[str] = ()) -> None:
@@ -36,6 +43,15 @@ def tell_of_files(files: Sequence[Mapping[str, Any]], others: Sequence[str] = ()
     send(
         Alert(f"{dag_id}: {_title(wanting, others)}", (*lines[:_MOST_LINES], *more), run_link(dag_id, run_id), details)
     )
+    if dag_id in _GIVES_UP:
+        _count_given_up(wanting, _GIVES_UP[dag_id])
+
+
+@metrics.delivery()
+def _count_given_up(files: Sequence[Mapping[str, Any]], way: str) -> None:
+    for file in files:
+        if file["verdict"] == Verdict.FAILED:
+            metrics.send(of_given_up(file["table"], way))
 
 
 _TOLD = ("file", "verdict", "rows", "rejected", "load_id", "message")

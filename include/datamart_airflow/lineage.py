@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import get_current_context
 
 from datamart.datasets import Dataset, Flow, Places, server_name
-from datamart.errors import DatamartError, sentence
+from datamart.errors import sentence
 from datamart.settings import load_settings
 from datamart_airflow.clients import place_of
+from datamart_airflow.lineage_fault import words
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -26,19 +28,31 @@ log = logging.getLogger(__name__)
 
 
 def on() -> bool:
-    """Whether anybody is told."""
-    from airflow.providers.openlineage import conf
+    """Whether anybody is told; where that cannot be read nobody is, which the log of the process says once."""
+    try:
+        from airflow.providers.openlineage import conf
 
-    return not bool(conf.is_disabled())
+        return not bool(conf.is_disabled())
+    except Exception as error:  # noqa: BLE001 - told in the log: what lineage tells of is not to fail for it
+        _say_once(words(error))
+        return False
+
+
+@cache
+def _say_once(sentences: str) -> None:
+    log.error("%s", sentences)
 
 
 def tell(flow_of: Callable[[Places], Flow]) -> None:
-    """Let the event of the current task say what it read and wrote; without one, ``flow_of`` is not asked."""
+    """Let the event of the current task say what it read and wrote; without one, ``flow_of`` is not asked.
+
+    Never raises: what a task did is done, whether or not it can be told.
+    """
     if not on():
         return
     try:
         flow = flow_of(_places())
-    except DatamartError as error:
+    except Exception as error:  # noqa: BLE001 - told in the log
         log.warning("What this task read and wrote is not told. %s", sentence(error))
         return
 

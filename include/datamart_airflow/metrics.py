@@ -14,6 +14,7 @@ from enum import Enum, auto
 from functools import cache
 
 from airflow.sdk.configuration import conf
+from airflow.sdk.exceptions import AirflowConfigException
 from airflow.sdk.observability import stats
 
 from datamart.asked import answer_of, asked
@@ -35,8 +36,45 @@ def prepare() -> None:
     )
 
 
+def keep_prepared() -> None:
+    """The same for a process that lives long, each time before it sends.
+
+    Of StatsD Airflow's client asks for the server's address once, and without an answer it is silent for good.
+    """
+    if _route() in (_Route.STATSD, _Route.STATSD_WITH_TAGS):
+        prepare()
+    else:
+        _prepare_once()
+
+
+@cache
+def _prepare_once() -> None:
+    prepare()
+
+
 def send(measures: Iterable[Measure]) -> None:
-    """Send them, if metrics are on; Airflow's client neither waits for a server nor fails for want of one."""
+    """Send them, if metrics are on; Airflow's client neither waits for a server nor fails for want of one.
+
+    Never raises: what is measured is done, and stays so. A setting that cannot be read is told in the log, once.
+    """
+    try:
+        _send(measures)
+    except Exception as error:  # noqa: BLE001 - told in the log
+        _say_once(words(error))
+
+
+def words(error: Exception) -> str:
+    """What keeps metrics from being sent, for people."""
+    reason = str(error) if isinstance(error, AirflowConfigException) else sentence(error)
+    return f"Metrics are not sent. {reason} Look at the variables AIRFLOW__METRICS__*."
+
+
+@cache
+def _say_once(sentences: str) -> None:
+    log.error("%s", sentences)
+
+
+def _send(measures: Iterable[Measure]) -> None:
     route = _route()
     if route is _Route.NOBODY:
         return
@@ -69,17 +107,18 @@ def delivery() -> Iterator[None]:
     try:
         yield
     finally:
-        if _route() is _Route.OPENTELEMETRY:
-            _flush()
+        _flush()
 
 
 def _flush() -> None:
-    from opentelemetry import metrics
-
-    flush = getattr(metrics.get_meter_provider(), "force_flush", None)
-    if flush is None:  # nothing was sent
-        return
     try:
+        if _route() is not _Route.OPENTELEMETRY:
+            return
+        from opentelemetry import metrics
+
+        flush = getattr(metrics.get_meter_provider(), "force_flush", None)
+        if flush is None:  # nothing was sent
+            return
         # By a deadline of our own: the exporter tries again for ten seconds whatever it is told.
         answer_of(asked(flush), time.monotonic() + PATIENCE_SECONDS)
     except Exception as error:  # noqa: BLE001 - told in the log: what was measured is done, and stays so

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from datamart.datasets import of_loads
 from datamart.loads import Outcome
-from datamart.measures import of_load
+from datamart.measures import of_given_up, of_load
 from datamart_airflow import lineage, metrics
 
 
@@ -25,6 +25,10 @@ class Loads:
             metrics.send(of_load(one, self._way))
             if lineage_too:
                 self._outcomes.append(one)
+
+    def given_up(self, table: str | None) -> None:
+        """A file that was not loaded, and that no other try of the task will load."""
+        metrics.send(of_given_up(table, self._way))
 
     def tell(self) -> None:
         """Lineage of them all."""

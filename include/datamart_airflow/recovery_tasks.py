@@ -12,7 +12,7 @@ from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
 from datamart import datasets
-from datamart.errors import ConfigurationError, DatamartError, TransientFault, sentence
+from datamart.errors import ChangeRefused, ConfigurationError, DatamartError, TransientFault, sentence
 from datamart.measures import of_backup, of_change, of_failure, of_recovery
 from datamart.moments import moment_of
 from datamart.recovery.adopt import Adopt
@@ -28,6 +28,7 @@ from datamart.settings import load_settings
 from datamart_airflow import lineage, metrics
 from datamart_airflow.assets import announce
 from datamart_airflow.clients import backup_store, current_run, object_store, warehouse
+from datamart_airflow.tries import by_hand, no_try_is_left
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ def restore_table(params: Mapping[str, Any]) -> dict[str, Any]:
             return _told(restore.restore(wanted), seconds())
 
     seconds = _clock()
-    return _done("restore", work)
+    return _done("restore", work, dry_run=params["dry_run"])
 
 
 def undo_load(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,7 +102,7 @@ def undo_load(params: Mapping[str, Any]) -> dict[str, Any]:
             return _told(change, seconds())
 
     seconds = _clock()
-    return _done("undo", work)
+    return _done("undo", work, dry_run=params["dry_run"])
 
 
 def drill(backup_id: str) -> dict[str, Any]:
@@ -153,15 +154,21 @@ def _told(change: Change, seconds: float) -> dict[str, Any]:
 
 
 @metrics.delivery()
-def _done(what: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _done(what: str, work: Callable[[], dict[str, Any]], *, dry_run: bool = False) -> dict[str, Any]:
     """What was done; or its failure, told as the result too, and tried again only where that can help."""
     try:
         return work()
     except Exception as error:  # noqa: BLE001 - told as the result, then raised
         message = sentence(error)
-        metrics.send(of_failure(what))
         get_current_context()["ti"].xcom_push("return_value", {"error": message, "kind": type(error).__name__})
         log.error("%s", message)
-        if isinstance(error, DatamartError) and not isinstance(error, TransientFault):
-            raise AirflowFailException(message) from None
-        raise RuntimeError(message) from None
+        final = isinstance(error, DatamartError) and not isinstance(error, TransientFault)
+        fault = AirflowFailException(message) if final else RuntimeError(message)
+        if not dry_run and not _declined(error) and no_try_is_left(fault):
+            metrics.send(of_failure(what))
+        raise fault from None
+
+
+def _declined(error: Exception) -> bool:
+    """Nothing has failed: what was asked for cannot be done, which who asked for it is told."""
+    return isinstance(error, ChangeRefused) or (isinstance(error, ConfigurationError) and by_hand())

@@ -17,6 +17,7 @@ from datamart.history import summary
 from datamart.ingest import Sessions, move_away
 from datamart.load import Loader
 from datamart.loads import Arrival, Mode, Outcome, Verdict
+from datamart.routing import table_for
 from datamart.staging import Staged
 from datamart.tables import table_named
 from datamart.upload_answer import Judged, as_object
@@ -25,6 +26,7 @@ from datamart_airflow import observed
 from datamart_airflow.assets import announce
 from datamart_airflow.clients import loader
 from datamart_airflow.file_alerts import tell_of_files
+from datamart_airflow.tries import no_try_is_left
 
 log = logging.getLogger(__name__)
 
@@ -36,16 +38,39 @@ def load_file(params: Mapping[str, Any]) -> dict[str, Any]:
     """Load the object ``key``; the verdict. Fails with a sentence when it was not loaded."""
     opens = _uploader if params["upload_id"] else loader
     with observed.loads("upload") as told, Sessions(opens) as sessions:
-        arrival = _arrival(sessions.loader, params)
-        try:
-            outcome = _loaded(sessions.loader, arrival, params)
-        except Exception as error:  # noqa: BLE001 - told, then raised for a retry
-            sessions.renew()
-            raise _fault(sessions, arrival, error, told, dry_run=params["dry_run"]) from None
+        with _counted(told, params):
+            arrival = _arrival(sessions.loader, params)
+            outcome = _tried(sessions, arrival, params, told)
         told.add([outcome])
         if arrival.key.startswith(PREFIX) and not params["dry_run"]:
             _move(sessions.loader, arrival, outcome)
     return _told(outcome)
+
+
+def _tried(sessions: Sessions, arrival: Arrival, params: Mapping[str, Any], told: observed.Loads) -> Outcome:
+    try:
+        return _loaded(sessions.loader, arrival, params)
+    except Exception as error:  # noqa: BLE001 - told, then raised for a retry
+        sessions.renew()
+        raise _fault(sessions, arrival, error, told, dry_run=params["dry_run"]) from None
+
+
+class _Absent(AirflowFailException):
+    """The object that is to be loaded is not there."""
+
+
+@contextmanager
+def _counted(told: observed.Loads, params: Mapping[str, Any]) -> Iterator[None]:
+    """A file that a fault keeps from being loaded is counted when the task is not tried again."""
+    try:
+        yield
+    except _Absent:
+        raise
+    except Exception as error:
+        if not params["dry_run"] and no_try_is_left(error):
+            table = table_for(params["key"])
+            told.given_up(table.name if table else None)
+        raise
 
 
 @contextmanager
@@ -60,7 +85,7 @@ def _arrival(opened: Loader, params: Mapping[str, Any]) -> Arrival:
     key, upload = params["key"], params["upload_id"]
     found = opened.store.list(key, exact=True)
     if not found and not upload:
-        raise AirflowFailException(f"There is no object {key} in the bucket {opened.store.bucket}.")
+        raise _Absent(f"There is no object {key} in the bucket {opened.store.bucket}.")
     arrival = found[0] if found else Arrival(opened.store.bucket, key, "", _NEVER, 0)
     received = params["received_at"]
     # Uploads may be started in another order than they came: each gives way to those that came after it.

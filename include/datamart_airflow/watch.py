@@ -68,14 +68,13 @@ class Watch:
 
     def forever(self, beat: Path | None = None) -> NoReturn:
         """Look and tell; nothing that goes wrong meanwhile ends it. ``beat`` is touched after each look."""
-        metrics.prepare()
         log.info("Watching every %g s; alerts go to %s", self._settings.watch_seconds, self._whom())
         while True:
             started = time.monotonic()
             try:
                 seen = self.look()
-                metrics.send(of_look(seen, datetime.now(UTC)))
                 self.tell(seen.findings)
+                _measure(seen)
             except Exception as error:  # noqa: BLE001 - who watches must outlive what he watches
                 log.error("The check itself failed (%s); the next one comes", type(error).__name__)
             if beat is not None:
@@ -109,6 +108,15 @@ class Watch:
     def _store(self) -> ObjectStore:
         self._require(OBJECT_STORE)
         return clients.object_store()
+
+
+def _measure(seen: Seen) -> None:
+    """Send what a look has found as metrics; whatever keeps them from being sent keeps nothing else."""
+    try:
+        metrics.keep_prepared()
+        metrics.send(of_look(seen, datetime.now(UTC)))
+    except Exception as error:  # noqa: BLE001 - who watches must outlive what he watches
+        log.error("What was seen could not be told as metrics. %s", metrics.words(error))
 
 
 def alerts_of(news: News, link: str | None) -> list[Alert]:

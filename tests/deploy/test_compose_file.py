@@ -345,6 +345,8 @@ def test_what_the_embedded_stack_sets_is_set_here_too(embedded: dict[str, str]) 
 def test_workers_import_beforehand_what_the_embedded_scheduler_does() -> None:
     ahead = json.loads(AIRFLOW["AIRFLOW__CELERY__EXTRA_CELERY_CONFIG"])["imports"]
     assert ["airflow.executors.local_executor", *ahead] == environment.PRELOAD.split(",")
+    assert "datamart_airflow.lineage_ahead" in ahead
+    assert not [name for name in ahead if "openlineage" in name], "it raises on a bad setting, and no task would start"
 
 
 def test_servers_are_told_what_the_embedded_ones_are() -> None:

@@ -12,7 +12,8 @@ from airflow.utils.state import TaskInstanceState
 
 from datamart.datasets import Dataset, Flow, Places
 from datamart.errors import ConfigurationError, DatamartError
-from datamart_airflow import lineage
+from datamart.loads import Outcome, Verdict
+from datamart_airflow import lineage, metrics, observed
 
 FLOW = Flow((Dataset("s3://data", "landing/jobs.csv", 7),), (Dataset("postgres://h:5432", "w.public.jobs", 5),))
 
@@ -70,6 +71,50 @@ def test_places_are_those_of_the_settings_and_the_connection(running: Any) -> No
     lineage.tell(flow)
     assert seen == [Places("postgres://h:5432", "w", "datamart-data", "datamart-backup")]
     assert running.get_openlineage_facets_on_complete(None).inputs
+
+
+BAD = {
+    "no JSON": {"AIRFLOW__OPENLINEAGE__TRANSPORT": '{"type": "http", "api_key": "S3CRET"'},
+    "no object": {"AIRFLOW__OPENLINEAGE__TRANSPORT": '["S3CRET"]'},
+    "neither true nor false": {"AIRFLOW__OPENLINEAGE__DISABLED": "S3CRET"},
+}
+
+
+@pytest.fixture(params=BAD.values(), ids=list(BAD))
+def mistyped(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    lineage._say_once.cache_clear()
+    for name, value in request.param.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("mistyped")
+def test_a_setting_that_cannot_be_read_is_told_once_and_stops_nothing(
+    running: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert not lineage.on()
+    lineage.tell(lambda _: FLOW)
+    assert not hasattr(running, "get_openlineage_facets_on_complete")
+    (told,) = caplog.messages
+    assert "AIRFLOW__OPENLINEAGE__TRANSPORT is to be a JSON object" in told
+    assert "S3CRET" not in told, "a transport holds the key of its server"
+
+
+@pytest.mark.usefixtures("mistyped")
+def test_files_after_the_first_are_told_of_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told of a file when it is in the warehouse: to fail then would keep the next ones out of it."""
+    monkeypatch.setenv("AIRFLOW__METRICS__STATSD_ON", "maybe")
+    metrics._route.cache_clear()
+    with observed.loads("history") as told:
+        for number in range(3):
+            told.add([Outcome(number, "jobs", f"jobs{number}.csv", Verdict.LOADED)])
+    metrics._route.cache_clear()
+
+
+@pytest.mark.usefixtures("heard")
+def test_a_flow_that_cannot_be_told_is_a_line_in_the_log(running: Any, caplog: pytest.LogCaptureFixture) -> None:
+    lineage.tell(lambda _: FLOW.read[99] and FLOW)
+    assert "What this task read and wrote is not told. An unexpected IndexError" in caplog.text
+    assert event_of(running, TaskInstanceState.SUCCESS).inputs == []
 
 
 @pytest.mark.usefixtures("heard")

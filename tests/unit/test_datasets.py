@@ -72,6 +72,19 @@ def test_loads_read_files_and_write_tables() -> None:
     assert found.written == (Dataset("postgres://db.example:5432", "warehouse.public.jobs", rows=6),)
 
 
+def test_what_another_try_did_is_named_but_not_numbered_again() -> None:
+    """A batch of one file that was loaded and one that failed, whose next try finds the first in the ledger."""
+    first = outcome("landing/jobs.csv", Verdict.LOADED, 3, 1)
+    known = replace(first, from_ledger=True)
+    told = datasets.of_loads([first, outcome("landing/jobs2.csv", Verdict.FAILED)], POSTGRES)
+    assert [one.rows for one in (*told.read, *told.written)] == [9, 4]
+    again = datasets.of_loads([known, outcome("landing/jobs2.csv", Verdict.LOADED, 2)], POSTGRES)
+    assert [(one.name, one.rows) for one in again.read] == [("landing/jobs.csv", None), ("landing/jobs2.csv", 9)]
+    assert [one.rows for one in again.written] == [2]
+    only = datasets.of_loads([known], POSTGRES)
+    assert [(one.name, one.rows) for one in only.written] == [("warehouse.public.jobs", None)]
+
+
 def test_what_was_only_judged_has_written_nothing() -> None:
     assert datasets.of_loads([outcome("jobs.csv", Verdict.REJECTED)], POSTGRES).written == ()
     assert datasets.of_loads([outcome("jobs.csv", Verdict.DUPLICATE)], POSTGRES).written == ()

@@ -17,6 +17,7 @@ from datamart.measures import (
     of_backup,
     of_change,
     of_failure,
+    of_given_up,
     of_load,
     of_look,
     of_recovery,
@@ -107,6 +108,8 @@ def test_a_restore_that_was_done_once() -> None:
 def test_a_drill_a_failure_and_a_refresh() -> None:
     assert told(of_recovery("drill", 3)) == {"recovery.duration drill": 3000}
     assert told(of_failure("undo")) == {"recovery.failures undo": 1}
+    assert told(of_given_up(None, "upload")) == {"failures upload none": 1}
+    assert told(of_given_up("jobs", "history")) == {"failures history jobs": 1}
     assert told(of_refresh({"a": 3, "b": 4}, 1)) == {"refresh.duration": 1000, "refresh.rows a": 3, "refresh.rows b": 4}
 
 

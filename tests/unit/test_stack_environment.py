@@ -31,6 +31,11 @@ def test_metrics_and_lineage_go_where_the_caller_says(tmp_path: Path, monkeypatc
     assert "AIRFLOW_CONN_OTHER" not in found
 
 
-def test_by_default_nobody_is_told(tmp_path: Path) -> None:
-    told = {name: value for name, value in stack(tmp_path).items() if name.startswith(environment.OBSERVED_BY)}
+def test_by_default_nobody_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another program's lineage is set up with in the caller's shell is not meant for the stack."""
+    for name in ("OPENLINEAGE_URL", "OPENLINEAGE__TRANSPORT__TYPE", "OPENLINEAGE_CONFIG", "OPENLINEAGE_API_KEY"):
+        monkeypatch.setenv(name, "http://elsewhere.example")
+    found = stack(tmp_path)
+    assert [name for name in found if name.startswith("OPENLINEAGE")] == []
+    told = {name: value for name, value in found.items() if name.startswith(environment.OBSERVED_BY)}
     assert told == {"AIRFLOW__OPENLINEAGE__NAMESPACE": "datamart", "AIRFLOW__OPENLINEAGE__DISABLE_SOURCE_CODE": "True"}
