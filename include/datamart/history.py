@@ -14,6 +14,7 @@ from datamart.objects import ObjectStore
 from datamart.routing import table_for
 from datamart.tables import TABLES, Table, load_order, table_named
 
+NO_WORD = "Its load task ended by a fault; see the log of that, then clear it."
 MAX_BATCHES = 100  # mapped task instances per table; Airflow allows 1024 by default
 
 
@@ -83,6 +84,21 @@ def summary(outcome: Outcome) -> dict[str, Any]:
     }
 
 
+def without_verdict(planned: list[list[Batch]], verdicts: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The planned files whose tasks ended without a word in the ledger, in place of their verdicts."""
+    answered = {verdict["file"] for verdict in verdicts}
+    return [
+        {
+            "file": listed["key"], "table": batch["table"], "verdict": Verdict.FAILED.value, "load_id": None,
+            "rows": 0, "rejected": 0, "message": NO_WORD,
+        }
+        for wave in planned
+        for batch in wave
+        for listed in batch["files"]
+        if listed["key"] not in answered
+    ]  # fmt: skip
+
+
 def not_loaded(planned: list[list[Batch]], verdicts: list[Mapping[str, Any]]) -> list[str]:
     """A sentence for each planned file that was not loaded."""
     fine = {Verdict.LOADED.value, Verdict.DUPLICATE.value}
@@ -91,7 +107,7 @@ def not_loaded(planned: list[list[Batch]], verdicts: list[Mapping[str, Any]]) ->
     for key in (listed["key"] for wave in planned for batch in wave for listed in batch["files"]):
         verdict = answered.get(key)
         if verdict is None:
-            missing.append(f"{key}: failed by a fault; see the log of its load task, then clear that task.")
+            missing.append(f"{key}: failed. {NO_WORD}")
         elif (verdict["forecast"] or verdict["verdict"]) not in fine:
             missing.append(f"{key}: {verdict['verdict']}. {verdict['message']}")
     return missing

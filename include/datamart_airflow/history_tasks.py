@@ -12,9 +12,9 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from datamart.batches import Batch, arrivals_of, batch_label
 from datamart.errors import ConfigurationError, DatamartError, TransientFault, sentence
-from datamart.history import not_loaded, plan_history, summary
+from datamart.history import not_loaded, plan_history, summary, without_verdict
 from datamart.ingest import Sessions
-from datamart.loads import Arrival, Mode, Outcome, Verdict
+from datamart.loads import Arrival, Mode, Outcome
 from datamart.ranges.joining import SplitFiles
 from datamart.ranges.splitting import prefixes_of
 from datamart.settings import load_settings
@@ -79,7 +79,8 @@ def load_batch(batch: Batch, mode: str, dry_run: bool, ranges_of: str) -> list[d
 def judge_run(planned: list[list[Batch]], verdicts: list[Mapping[str, Any]]) -> dict[str, int]:
     """Files by verdict; fails with a sentence for each file that was not loaded."""
     wrong = not_loaded(planned, verdicts)
-    tell_of_files([verdict for verdict in verdicts if verdict["verdict"] != Verdict.DRY_RUN])
+    if not get_current_context()["params"].get("dry_run"):
+        tell_of_files([*verdicts, *without_verdict(planned, verdicts)])
     if wrong:
         files = "1 file was" if len(wrong) == 1 else f"{len(wrong)} files were"
         raise AirflowFailException(f"{files} not loaded:\n" + "\n".join(wrong))
