@@ -37,7 +37,9 @@ PROCEDURES = {
         "read_hires_department_job", "read_departments_hired_above_mean", "chart_hires_by_department_job",
         "chart_top_jobs", "chart_departments_by_quarter", "chart_departments_above_mean", "newest_load_up_to",
     ),
-    "Read the ledger": ("read_loads", "loads_by_day", "read_rejects", "read_rejects_page", "oldest_change_after"),
+    "Read the ledger": (
+        "read_loads", "loads_by_day", "read_rejects", "read_rejects_page", "oldest_change_after", "newest_changes",
+    ),
     "Let go of what is old": ("due_clean", "due_rejects"),
 }  # fmt: skip
 """The statements of each thing that is done, in their order; a dialect may have no use for some."""
