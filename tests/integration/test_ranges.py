@@ -124,6 +124,7 @@ def corner(object_store: ObjectStore) -> Corner:
 @example(QUOTED, 7, 500, "warn")
 @example(STRAY, 100, 200, "warn")
 @example(BLANKS, 5, 30, "reject")
+@example(b"\n" * 90 + HEADER + b"0,5,5,2021-01-07T10:00:00Z,A,1\n" * 9, 20, 30, "warn")
 @example(
     HEADER + b"0," + b"\n0,".join(b"5,5,2021-01-07T10:00:00Z,A %d,%d" % (n, n % 7) for n in range(40)), 20, 60, "warn"
 )
