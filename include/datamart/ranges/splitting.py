@@ -47,6 +47,8 @@ class Splitter:
         range_bytes = max(self._range_bytes, total * _MOST_OVERHANG // MOST_RANGES + 1)
         planned = 0
         for arrival, table in large:
+            if arrival.size <= range_bytes:
+                continue
             try:
                 plan = self._plan(arrival, table, range_bytes) if self._is_new(arrival, table, mode) else None
             except DatamartError as fault:
