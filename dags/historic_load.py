@@ -15,6 +15,7 @@ other on as many workers as there are (`ranges_1`, `ranges_2`); a file whose ran
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 
 from airflow.providers.standard.operators.empty import EmptyOperator
@@ -25,6 +26,7 @@ from datamart_airflow.alerts import TaskFailed
 from datamart_airflow.assets import CHANGED
 
 TABLE_NAMES = [table.name for table in TABLES]
+SPLIT_LARGE_FILES = bool(os.environ.get("DATAMART_RANGE_BYTES"))
 
 
 @dag(
@@ -89,7 +91,7 @@ def historic_load():
         return clean_one(listed)
 
     @task(map_index_template="{{ label }}", outlets=[AssetAlias(CHANGED)], trigger_rule="none_failed")
-    def load(batch: dict, ranges_of: str, params: dict | None = None) -> list[dict]:
+    def load(batch: dict, ranges_of: str | None, params: dict | None = None) -> list[dict]:
         """One verdict for each file of a batch."""
         from datamart_airflow.history_tasks import load_batch
 
@@ -106,17 +108,19 @@ def historic_load():
     loaded = []
     for wave in range(len(load_order(TABLES))):
         chosen = batches.override(task_id=f"batches_{wave + 1}", trigger_rule="none_failed")(planned, wave)
-        with TaskGroup(f"ranges_{wave + 1}", tooltip="Only for files that are very large"):
-            ranges = split.override(trigger_rule="none_failed")(planned, wave)
-            # Whatever became of them: a file whose ranges are not all there is read whole.
-            over = EmptyOperator(task_id="over", trigger_rule="all_done")
-            clean.expand(listed=ranges) >> over
-        # Not the ranges themselves: a load that was given them would not run where they failed.
-        named = load.override(task_id=f"load_{wave + 1}").partial(ranges_of=ranges.operator.task_id)
-        loads = named.expand(batch=chosen)
-        over >> loads
+        # Its name, not the ranges themselves: a load that was given them would not run where they failed.
+        split_id = f"ranges_{wave + 1}.split" if SPLIT_LARGE_FILES else None
+        loads = load.override(task_id=f"load_{wave + 1}").partial(ranges_of=split_id).expand(batch=chosen)
+        first = [chosen]
+        if SPLIT_LARGE_FILES:
+            with TaskGroup(f"ranges_{wave + 1}", tooltip="Only for files that are very large"):
+                ranges = split.override(trigger_rule="none_failed")(planned, wave)
+                # Whatever became of them: a file whose ranges are not all there is read whole.
+                over = EmptyOperator(task_id="over", trigger_rule="all_done")
+                clean.expand(listed=ranges) >> over >> loads
+            first.append(ranges)
         if loaded:
-            loaded[-1] >> [chosen, ranges]
+            loaded[-1] >> first
         loaded.append(loads)
     gate(planned, *loaded)
 

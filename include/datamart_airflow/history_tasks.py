@@ -40,7 +40,7 @@ def plan_batches(prefix: str, tables: list[str], mode: str) -> list[list[Batch]]
         raise AirflowFailException(str(error)) from None
 
 
-def load_batch(batch: Batch, mode: str, dry_run: bool, ranges_of: str) -> list[dict[str, Any]]:
+def load_batch(batch: Batch, mode: str, dry_run: bool, ranges_of: str | None) -> list[dict[str, Any]]:
     """Load every file of a batch; a fault of one does not stop the others, but fails the task for its retry.
 
     Files that were cleaned in ranges, which the task ``ranges_of`` has listed, are loaded from there.
@@ -51,7 +51,8 @@ def load_batch(batch: Batch, mode: str, dry_run: bool, ranges_of: str) -> list[d
     groups = [arrivals] if Mode(mode) is Mode.REPLACE else [[arrival] for arrival in arrivals]
     outcomes: list[Outcome] = []
     faults: list[Exception] = []
-    ranges = context["ti"].xcom_pull(task_ids=ranges_of) if context["ti"].try_number <= _TRIES_FROM_RANGES else None
+    early = context["ti"].try_number <= _TRIES_FROM_RANGES
+    ranges = context["ti"].xcom_pull(task_ids=ranges_of) if ranges_of and early else None
     split = SplitFiles(object_store(), load_settings(), prefixes_of(ranges or ()))
     with observed.loads("history") as told, Sessions(partial(loader, split)) as sessions:
         for group in groups:
