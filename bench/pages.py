@@ -19,7 +19,8 @@ from bench.measure import Contender, Goal, Result, Run, interleave, require_equa
 from bench.options import Bench
 from bench.rest import Client, prepared
 from bench.servers import Servers
-from tests.pages.conftest import FLAGS, WINDOW, chromium, sign_in
+from tests import needs
+from tests.pages.conftest import FLAGS, WINDOW, sign_in
 
 LOADS, PAIRS, REJECTED, YEAR = 10_000, 1_000, 100, 1990
 ROUNDS, QUICK_ROUNDS = 7, 2
@@ -108,7 +109,7 @@ def run(bench: Bench) -> Result:
     client = prepared(servers)
     _fill(servers)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), headless=True, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=needs.find("chromium"), headless=True, args=FLAGS)
         reader = Reader(browser, str(client.http.base_url).rstrip("/"), _signed_in(browser, client, servers))
         contenders = [
             Contender(name, _quiet(client, reader, address), f"/data-api/pages/{address}")

@@ -176,13 +176,18 @@ class MemoryWatch(threading.Thread):
 def family(pid: int) -> list[int]:
     """A process and its descendants that live now."""
     found = [pid]
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            children = task.read_text().split()
-        except OSError:
-            continue
-        for child in children:
-            found += family(int(child))
+    for child in _children(pid):
+        found += family(child)
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    """None of a process that has ended, or ends meanwhile."""
+    found = []
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                found += [int(child) for child in task.read_text().split()]
     return found
 
 

@@ -11,6 +11,7 @@ from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.product import Product
+from tests.skips import OPTION, Skips
 from tests.stack import Stack
 
 # How long an example takes is a matter of the machine, not of what is tested.
@@ -34,6 +35,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
     return ByLot(config, log)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`.ci/run` counts the tests that are skipped and expects none."""
+    parser.addoption(OPTION, action="store_true", help="fail the run when a test is skipped")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say at the end what was not tested."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Skips(refused=config.getoption(OPTION)), "skips")
+
+
 @contextmanager
 def _started(*, airflow: bool, **variables: str) -> Iterator[Stack]:
     """A started stack without the demo's data; that nothing survives it is part of its end."""
@@ -46,7 +58,7 @@ def _started(*, airflow: bool, **variables: str) -> Iterator[Stack]:
         finally:
             if own.process is not None and own.process.poll() is None:
                 own.stop()
-            left = own.leftovers()
+            left = own.left_after()
             own.command("down")
         assert left == [], "processes survived SIGTERM"
 

@@ -29,7 +29,7 @@ class Rest:
 
     @classmethod
     def of(cls, stack: Stack) -> Rest:
-        file = next(stack.directory.rglob("*passwords*.json*"))
+        file = stack.directory / "secrets" / "airflow_passwords.json"
         return cls(stack.env["AIRFLOW_URL"], json.loads(file.read_text()))
 
     def as_(self, user: str) -> Rest:

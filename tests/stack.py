@@ -121,6 +121,13 @@ class Stack:
             aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
         )
 
+    def left_after(self, seconds: float = 10) -> list[str]:
+        """What of its processes does not end within some seconds: a killed one takes a moment to be gone."""
+        deadline = time.monotonic() + seconds
+        while (left := self.leftovers()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return left
+
     def leftovers(self) -> list[str]:
         """Every process that mentions the stack's folder in its command, environment or working folder."""
         needle = str(self.directory).encode()

@@ -6,6 +6,8 @@ empty. Links are not followed.
 
 from __future__ import annotations
 
+import errno
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +26,8 @@ def remove_task_logs(folder: Path, before: datetime, *, dry_run: bool = False) -
     removed = RemovedLogs()
     for dag in folder.glob("dag_id=*"):
         if dag.is_dir() and not dag.is_symlink():
-            _remove_below(dag, before.timestamp(), dry_run, removed)
+            with suppress(FileNotFoundError):
+                _remove_below(dag, before.timestamp(), dry_run, removed)
     return removed
 
 
@@ -34,12 +37,22 @@ def _remove_below(folder: Path, before: float, dry_run: bool, removed: RemovedLo
     for entry in folder.iterdir():
         if entry.is_symlink():
             continue
-        if entry.is_dir():
-            _remove_below(entry, before, dry_run, removed)
-        elif entry.suffix == ".log" and (facts := entry.stat()).st_mtime < before:
-            removed.files += 1
-            removed.bytes += facts.st_size
-            if not dry_run:
-                entry.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another run removes logs too
+            if entry.is_dir():
+                _remove_below(entry, before, dry_run, removed)
+            elif entry.suffix == ".log" and (facts := entry.stat()).st_mtime < before:
+                if not dry_run:
+                    entry.unlink()
+                removed.files += 1
+                removed.bytes += facts.st_size
     if unchanged and not dry_run and not any(folder.iterdir()):
+        _remove_empty(folder)
+
+
+def _remove_empty(folder: Path) -> None:
+    """A folder into which a task has written meanwhile stays."""
+    try:
         folder.rmdir()
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+            raise

@@ -13,6 +13,26 @@ from tests.integration.vault import Vault
 from tests.integration.world import World
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """The mark for tests that are about some of the warehouses only."""
+    config.addinivalue_line("markers", "served(*names): only with these of the warehouses postgres, redshift and live")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Take out what is about another warehouse: nothing is left untested by that."""
+    chosen = [item for item in items if _is_meant(item)]
+    config.hook.pytest_deselected(items=[item for item in items if not _is_meant(item)])
+    items[:] = chosen
+
+
+def _is_meant(item: pytest.Item) -> bool:
+    """All marks of a test name its warehouse."""
+    if not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
+        return True
+    name = item.callspec.params.get("served")
+    return name is None or all(name in mark.args for mark in item.iter_markers("served"))
+
+
 @pytest.fixture(scope="session", params=["postgres", "redshift", pytest.param("live", marks=pytest.mark.live_redshift)])
 def served(request: pytest.FixtureRequest) -> Iterator[Served]:
     """The warehouse of a dialect, migrated once."""

@@ -26,11 +26,12 @@ NOT_READ = (
     "ops.open_references", "ops.warned_references",
 )  # fmt: skip
 
+pytestmark = pytest.mark.served("postgres", "redshift")
+"""A real Redshift is given with one login only."""
+
 
 @pytest.fixture
 def analyst(world: World, served: Served) -> Iterator[Any]:
-    if not served.analyst_dsn:
-        pytest.skip("not of a real Redshift")
     world.load("jobs.csv", b"1,a\nx,bad\n")
     world.load("hired_employees.csv", b"1,n,2021-02-03T04:05:06Z,9,1\n")
     with closing(psycopg2.connect(served.analyst_dsn)) as connection:

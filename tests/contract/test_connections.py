@@ -21,12 +21,8 @@ from datamart_airflow.warehouses import open_warehouse
 from embedded.settings import REPOSITORY
 from tests.contract.served import ROLE, Served
 
-
-@pytest.fixture(autouse=True)
-def at_hand(served: Served) -> None:
-    """A real Redshift has its own address, which the suite is told as a URI."""
-    if served.dialect == "redshift" and served.standin is None:
-        pytest.skip("not of a real Redshift")
+pytestmark = pytest.mark.served("postgres", "redshift")
+"""A real Redshift has its own address, which the suite is told as a URI."""
 
 
 def connection(served: Served, **changes: Any) -> Connection:
@@ -128,9 +124,8 @@ def aws(served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[s
         server.shutdown()
 
 
+@pytest.mark.served("redshift")
 def test_a_temporary_login_is_asked_of_aws(served: Served, aws: list[dict[str, Any]]) -> None:
-    if served.dialect != "redshift":
-        pytest.skip("only of Redshift")
     extra = {"iam": True, "is_serverless": True, "serverless_work_group": "hiring", "sslmode": "disable"}
     with closing(opened(served, login=None, password=None, extra=json.dumps(extra))) as warehouse:
         assert warehouse.size_of("public.jobs") >= 0
@@ -138,10 +133,9 @@ def test_a_temporary_login_is_asked_of_aws(served: Served, aws: list[dict[str, A
     assert (one["target"], one["workgroupName"]) == ("RedshiftServerless.GetCredentials", "hiring")
 
 
+@pytest.mark.served("redshift")
 def test_the_connections_of_the_documentation_are_understood(served: Served) -> None:
     """All but the address and the login of docs/aws.md, which are those of nobody."""
-    if served.dialect != "redshift":
-        pytest.skip("only of Redshift")
     text = (REPOSITORY / "docs" / "aws.md").read_text(encoding="utf-8")
     written = re.findall(r"^ *export AIRFLOW_CONN_WAREHOUSE\w*='(\{.*?\})'", text, re.M | re.S)
     found = [json.loads(one) for one in written]

@@ -180,9 +180,8 @@ def _late(world: World, name: str, body: bytes) -> Any:
     return replace(world.put(name, body), listed_at=datetime(2026, 1, 1, tzinfo=UTC), late=True)
 
 
+@pytest.mark.served("redshift")
 def test_every_statement_that_is_sent_is_redshifts(vault: Vault, served: Served) -> None:
-    if served.standin is None:
-        pytest.skip("only of the stand-in")
     with closing(Recording(served)) as warehouse:
         own = World(served, served.data, vault.world.prefix, warehouse)
         everything(Vault(own, vault.store), own, warehouse)

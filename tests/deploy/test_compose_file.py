@@ -7,7 +7,6 @@ import importlib.util
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -27,6 +26,7 @@ from embedded import environment, postgres, roles
 from embedded.settings import BACKUP_BUCKET, DATA_BUCKET, REGION
 from embedded.settings import Settings as StackSettings
 from embedded.stacksecrets import USERS, Secrets
+from tests import needs
 from tests.deploy.composefile import FILE, REPOSITORY, Missing, Service, raw, references, services
 
 JOBS = {"init"}
@@ -66,9 +66,7 @@ def test_the_services_are_those_that_it_takes() -> None:
 
 
 def test_docker_compose_reads_the_file_as_these_tests_do(tmp_path: Path) -> None:
-    command = shutil.which("docker-compose")
-    if command is None:
-        pytest.skip("no docker-compose here: the other tests read the file by themselves")
+    command = needs.program("docker-compose")
     env_file = tmp_path / "env"
     env_file.write_text("".join(f"{name}={value}\n" for name, value in VALUES.items()))
     told = [command, "--env-file", str(env_file), "-f", str(FILE), "config"]

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from tests import alive, needs
 from tests.deploy.composefile import REPOSITORY
 from tests.deploy.processes import Composed
 from tests.deploy.test_compose_file import MAKE_SECRETS
@@ -24,7 +23,7 @@ from tests.rest import Rest
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("redis-server") is None, reason="no redis-server here"),
+    needs.installed("redis-server"),
 ]
 ROWS = 300_000
 RANGE_BYTES = 2 * 1024 * 1024
@@ -58,11 +57,11 @@ def leftovers(folder: Path) -> list[str]:
     found = []
     for process in psutil.process_iter():
         try:
-            places = [*process.environ().values(), *process.cmdline()]
+            places, name = [*process.environ().values(), *process.cmdline()], process.name()
         except psutil.Error:
             continue
         if any(str(folder) in place for place in places):
-            found.append(f"{process.pid} {process.name()}")
+            found.append(f"{process.pid} {name}")
     return found
 
 
@@ -158,15 +157,9 @@ def big_file() -> bytes:
 def holder(composed: Composed, ti_id: str) -> str:
     """The worker in which a task runs; its process is titled by the task's id."""
     for name in composed.workers:
-        if any(ti_id in title(process) for process in composed.below(name)):
+        if any(ti_id in title for _, title in alive.ask(composed.below(name), alive.title)):
             return name
     raise LookupError(f"no worker runs {ti_id}")
-
-
-def title(process: psutil.Process) -> str:
-    with suppress(psutil.Error):
-        return " ".join(process.cmdline())
-    return ""
 
 
 def waits_for_the_lock(product: Product) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import threading
 import time
@@ -15,6 +14,7 @@ from uuid import uuid4
 import psutil
 import pytest
 
+from tests import alive
 from tests.product import Product
 from tests.stack import Stack
 
@@ -231,10 +231,9 @@ def test_hundreds_of_small_files_at_once(landing: Landing, product: Product) -> 
 def process_of(stack: Stack, task_instance: str) -> psutil.Process:
     """The process that runs the code of a task: its title tells the id."""
     assert stack.process is not None
-    for process in psutil.Process(stack.process.pid).children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            if " ".join(process.cmdline()).strip() == f"airflow worker -- {task_instance}":
-                return process
+    for process, title in alive.ask(psutil.Process(stack.process.pid).children(recursive=True), alive.title):
+        if title.strip() == f"airflow worker -- {task_instance}":
+            return process
     raise LookupError(f"no process of task {task_instance}")
 
 

@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import stat
-import time
 import urllib.error
 import urllib.request
 from typing import Any
@@ -14,8 +13,7 @@ import psycopg2
 import pytest
 
 from embedded.airflow_api import AirflowApi
-
-pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs a Unix system")
+from tests import alive
 
 
 def test_airflow_answers_and_every_part_is_healthy(stack: Any) -> None:
@@ -54,17 +52,12 @@ def test_buckets_are_there_and_strangers_are_refused(stack: Any) -> None:
 
 
 def test_every_process_listens_on_loopback_only(stack: Any) -> None:
-    top = psutil.Process(stack.process.pid)
-    listening = [
-        connection.laddr
-        for process in top.children(recursive=True)
-        for connection in process.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    ]
-    assert {str(port) for _, port in listening} >= {
+    below = psutil.Process(stack.process.pid).children(recursive=True)
+    places = [place for _, places in alive.ask(below, alive.listening) for place in places]
+    assert {str(port) for _, port in places} >= {
         stack.variables[name] for name in ("AIRFLOW_PORT", "S3_PORT", "POSTGRES_PORT")
     }
-    assert {host for host, _ in listening} == {"127.0.0.1"}
+    assert {host for host, _ in places} == {"127.0.0.1"}
 
 
 def test_secret_files_are_private(stack: Any) -> None:
@@ -99,7 +92,7 @@ def test_a_signal_ends_every_process(servers: Any, number: int) -> None:
     servers.start()
     assert servers.leftovers() != []
     servers.stop(number)
-    assert servers.leftovers() == []
+    assert servers.left_after() == []
 
 
 def test_after_a_kill_the_next_start_reuses_everything(servers: Any) -> None:
@@ -114,18 +107,18 @@ def test_after_a_kill_the_next_start_reuses_everything(servers: Any) -> None:
         cursor.execute("SELECT department FROM public.departments")
         assert cursor.fetchall() == [("kept",)]
     assert servers.stop() == 0
-    assert servers.leftovers() == []
+    assert servers.left_after() == []
 
 
 def test_down_ends_a_stack_and_what_a_killed_one_left(servers: Any) -> None:
     servers.start()
     assert servers.command("down").returncode == 0
     assert servers.process.wait(10) == 0
-    assert servers.leftovers() == []
+    assert servers.left_after() == []
     servers.start()
     servers.stop(signal.SIGKILL)
     assert servers.command("down").returncode == 0
-    assert servers.leftovers() == []
+    assert servers.left_after() == []
 
 
 def test_a_server_that_dies_ends_the_stack(servers: Any) -> None:
@@ -134,5 +127,4 @@ def test_a_server_that_dies_ends_the_stack(servers: Any) -> None:
     os.kill(postmaster, signal.SIGKILL)
     assert servers.process.wait(30) == 1
     assert "postgres ended" in servers.output
-    time.sleep(0.5)
-    assert servers.leftovers() == []
+    assert servers.left_after() == []

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
+from tests import alive
 from tests.faults.wire import Connection, Fate
 
 _TASK_TITLE = re.compile(r"airflow worker -- [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\s*")
@@ -38,7 +39,7 @@ class Tasks:
     def behind(self, connection: Connection) -> psutil.Process:
         """The task process at the client's end of a connection."""
         process = holder_of(connection.client_ports, psutil.Process(self.stack_pid).children(recursive=True))
-        title = " ".join(process.cmdline())
+        title = next((title for _, title in alive.ask([process], alive.title)), "it has ended")
         if not _TASK_TITLE.fullmatch(title):
             raise LookupError(f"process {process.pid} is no task of Airflow: {title}")
         return process

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import psutil
 import psycopg2
 
+from tests import alive
 from tests.stack import Stack
 
 PARTS = ("api-server", "scheduler", "dag-processor", "triggerer")
@@ -35,7 +36,7 @@ def group_of(stack: Stack, name: str) -> int:
     """The process group of one of Airflow's processes: the supervisor starts each in a session of its own."""
     assert stack.process is not None
     children = psutil.Process(stack.process.pid).children()
-    titles = {child.pid: " ".join(child.cmdline()).replace("_", "-") for child in children}
+    titles = {child.pid: title.replace("_", "-") for child, title in alive.ask(children, alive.title)}
     return next(os.getpgid(pid) for pid, title in titles.items() if name in title)
 
 

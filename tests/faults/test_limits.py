@@ -5,7 +5,6 @@ The file is loaded by a process of its own or right here: these limits do not ne
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import tempfile
@@ -18,13 +17,13 @@ import pytest
 from datamart.errors import TransientFault
 from datamart.loads import Verdict
 from embedded.postgres import OWNER, SYSTEM_USER
+from tests import needs
 from tests.faults.admin import Admin
 from tests.faults.files import TABLE, Sent, held, hires, send
 from tests.faults.mart import Mart
 from tests.faults.sound import assert_converged, assert_kept, assert_sound
+from tests.stack import Stack
 
-ROOT = os.geteuid() == 0
-ONLY_ROOT = pytest.mark.skipif(not ROOT, reason="only root can mount a small disk")
 MEMORY = 550 << 20
 PADDING = 6_000
 
@@ -54,7 +53,20 @@ def assert_refused_for_lack_of_room(mart: Mart, sent: Sent, said: str, words: st
     assert held(mart, sent) == (0, 0, [])
 
 
-@ONLY_ROOT
+@needs.AS_ROOT
+def test_31_a_stack_on_a_full_disk_says_so_and_leaves_nothing_running() -> None:
+    with small_disk("2m") as folder:
+        folder.chmod(0o755)
+        servers = Stack(folder / "stack", airflow=False)
+        refused = servers.command("up")
+        assert servers.left_after() == []
+    assert refused.returncode == 1
+    said = refused.stderr.strip()
+    assert len(said.splitlines()) == 1
+    assert said.endswith("Free some space, or set STACK_DIR to a folder on another disk.")
+
+
+@needs.AS_ROOT
 def test_the_worker_s_disk_is_full(mart: Mart, prefix: str) -> None:
     sent = send(mart, f"{prefix}worker/", "worker")["worker"]
     with small_disk("16k") as folder:
@@ -95,7 +107,7 @@ def on_small_disk(admin: Admin, mart: Mart, place: str, folder: Path) -> Iterato
         admin.do("DROP TABLESPACE small")
 
 
-@ONLY_ROOT
+@needs.AS_ROOT
 @pytest.mark.parametrize("place", ["staging", "table", "empty table"])
 def test_the_warehouse_s_disk_is_full(place: str, mart: Mart, admin: Admin, prefix: str) -> None:
     folder = f"{prefix}{place.replace(' ', '-')}/"

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.faults import blackhole, boundaries
+from tests import needs
+from tests.faults import boundaries
 from tests.faults.detour import Wires
 from tests.faults.faults import partition, stall
 from tests.faults.files import Sent, send
@@ -20,7 +21,7 @@ from tests.faults.runs import Airflow, Run
 from tests.faults.sound import assert_sound, assert_told
 from tests.faults.wire import SERVER, Rule
 
-pytestmark = pytest.mark.skipif(not blackhole.AVAILABLE, reason="packets can be dropped without rights on Linux only")
+pytestmark = needs.ON_LINUX
 
 BOUNDED = 180.0
 """Seconds in which a run gets over all of it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import yaml
 
 from datamart.health import Code
 from datamart.measures import METRICS, Metric
+from tests import needs
 from tests.monitoring.exported import (
     FOLDER,
     MAPPING,
@@ -34,10 +34,7 @@ CASES = yaml.safe_load((Path(__file__).parent / "alerts_test.yaml").read_text(en
 
 @pytest.fixture(scope="session")
 def promtool() -> str:
-    command = shutil.which("promtool")
-    if command is None:
-        pytest.skip("no promtool here: Debian's package prometheus has it")
-    return command
+    return needs.program("promtool")
 
 
 def told_by(promtool: str, *arguments: str | Path) -> str:

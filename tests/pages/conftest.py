@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from urllib.parse import urljoin
 import pytest
 from playwright.sync_api import Browser, Locator, Page, StorageState, ViewportSize, expect, sync_playwright
 
+from tests import needs
 from tests.stack import REPOSITORY, Stack
 
 PICTURES = REPOSITORY / "docs" / "pictures"
@@ -34,17 +34,10 @@ Theme = Literal["light", "dark"]
 Picture = Callable[[str, Page | Locator], Path]
 
 
-def chromium() -> str | None:
-    """The browser of the system; none is downloaded."""
-    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """One browser for a module: its event loop must not outlive it, or asyncio.run fails in later modules."""
-    executable = chromium()
-    if executable is None:
-        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    executable = needs.program("chromium")
     expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=executable, headless=True, args=FLAGS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -66,6 +67,20 @@ def test_an_empty_folder_that_a_task_may_be_about_to_write_into_stays(folder: Pa
     os.utime(about_to)
     remove_task_logs(folder, BEFORE)
     assert list(about_to.iterdir()) == []
+
+
+def test_removers_that_meet_remove_each_log_once(folder: Path) -> None:
+    """A retry of the task may begin while its first try still goes on; tasks write meanwhile."""
+    for number in range(400):
+        file = folder / f"dag_id=a/run_id=m{number % 40}/task_id=t{number}/attempt=1.log"
+        file.parent.mkdir(parents=True)
+        file.write_text("said\n")
+        for path in (file, file.parent, file.parent.parent):
+            old(path)
+    with ThreadPoolExecutor(8) as threads:
+        counted = list(threads.map(lambda _: remove_task_logs(folder, BEFORE).files, range(8)))
+    assert sum(counted) == 403
+    assert files(folder) == {YOUNG, *OTHERS}
 
 
 def test_links_are_not_followed(folder: Path, tmp_path: Path) -> None:
