@@ -33,6 +33,10 @@ class AirflowApi:
         """Records of an insight, from the plugin's API."""
         return self._call("GET", f"/data-api/insights?{urllib.parse.urlencode(query)}")
 
+    def loads(self, **query: object) -> Any:
+        """A page of the ledger of loads, newest first, from the plugin's API."""
+        return self._call("GET", f"/data-api/loads?{urllib.parse.urlencode(query)}")
+
     def post(self, path: str, body: object) -> Any:
         return self._call("POST", f"/api/v2{path}", body)
 

@@ -4,9 +4,10 @@ import time
 import urllib.parse
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from embedded import objectstore
+from embedded import objectstore, provision
 from embedded.airflow_api import AirflowApi, ApiError
 from embedded.console import Console, table
 from embedded.errors import StackError
@@ -15,6 +16,7 @@ from embedded.stacksecrets import Secrets
 
 LOAD_DAG = "historic_load"
 REFRESH_DAG = "refresh_insights"
+HISTORIC = "historic/"
 YEAR = 2021
 SHOWN = 10
 MOST = 1000
@@ -38,23 +40,50 @@ class Demo:
         self.check = check
 
     def run(self) -> None:
-        """Upload, load, refresh, print."""
-        self._upload()
+        """Load the sample data into a new stack; print the insights of any."""
         self._wait_for_dag(LOAD_DAG)
-        run_id = self._trigger()
-        self._follow(run_id)
-        self._wait_for_refresh(run_id)
+        if self._pending.exists() or self._is_new():
+            self._load_samples()
+        else:
+            self.console.say("The sample data is not loaded again: this stack has data already")
         self._print_insights()
 
+    @property
+    def _pending(self) -> Path:
+        """Is there while the sample data is being loaded, so that a start that was ended meanwhile is continued."""
+        return self.settings.stack_dir / "samples.pending"
+
+    def _is_new(self) -> bool:
+        """Whether no data has come yet: no object in historic/, no load in the ledger, no row in a table.
+
+        A sample that is sent again is a new arrival, whose rows replace what people have corrected since.
+        """
+        s3 = objectstore.client(self.settings, self.secrets)
+        if s3.list_objects_v2(Bucket=DATA_BUCKET, Prefix=HISTORIC, MaxKeys=1).get("KeyCount"):
+            return False
+        return not self.api.loads(limit=1)["loads"] and not provision.has_rows(self.settings, self.secrets)
+
+    def _load_samples(self) -> None:
+        self._pending.touch()
+        self._upload()
+        run_id = self._trigger()
+        self._follow(run_id)
+        self._pending.unlink()
+        self._wait_for_refresh(run_id)
+
     def _upload(self) -> None:
+        """Put the samples into historic/, except those that an earlier start that was ended has put there."""
         files = sorted((REPOSITORY / "data").glob("*.csv"))
         if not files:
             raise StackError("There is no data/*.csv to load; NO_DEMO=1 make run starts the stack without it.")
         s3 = objectstore.client(self.settings, self.secrets)
-        for file in files:
-            s3.upload_file(str(file), DATA_BUCKET, f"historic/{file.name}")
-        names = ", ".join(file.name for file in files)
-        self.console.say(f"Uploaded {names} to s3://{DATA_BUCKET}/historic/")
+        known = {one["Key"] for one in s3.list_objects_v2(Bucket=DATA_BUCKET, Prefix=HISTORIC).get("Contents", [])}
+        new = [file for file in files if f"{HISTORIC}{file.name}" not in known]
+        for file in new:
+            s3.upload_file(str(file), DATA_BUCKET, f"{HISTORIC}{file.name}")
+        if new:
+            names = ", ".join(file.name for file in new)
+            self.console.say(f"Uploaded {names} to s3://{DATA_BUCKET}/{HISTORIC}")
 
     def _wait_for_dag(self, dag_id: str) -> None:
         if not (REPOSITORY / "dags" / f"{dag_id}.py").exists():

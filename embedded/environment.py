@@ -1,6 +1,7 @@
 """The environment of the stack's processes, and of its clients."""
 
 import os
+import tempfile
 from pathlib import Path
 
 from embedded import postgres
@@ -8,6 +9,9 @@ from embedded.settings import BACKUP_BUCKET, DATA_BUCKET, HOST, REGION, REPOSITO
 from embedded.stacksecrets import USERS, Secrets
 
 MARK = "EMBEDDED_STACK"
+MAX_SOCKET_FOLDER_BYTES = 60
+"""The path of a Unix socket takes at most 107 bytes, its name below the temporary folder up to 40."""
+SHORT_TEMPORARY_FOLDER = "/tmp"  # nosec B108  # the files there have names of their own that nobody can guess
 FOREIGN = (
     "AIRFLOW", "AWS_", "PG", "DATAMART_", "OPENLINEAGE", "PYTHON", "VIRTUAL_ENV", "MAKE", "MFLAGS", "_AIRFLOW",
 )  # fmt: skip
@@ -41,12 +45,19 @@ def base(settings: Settings) -> dict[str, str]:
     env = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
     local = f"{HOST},localhost"
     env |= {
+        "TMPDIR": temporary_folder(),
         MARK: str(settings.stack_dir),
         "PATH": f"{settings.venv_bin}{os.pathsep}{env.get('PATH', '')}",
         "NO_PROXY": ",".join(filter(None, [env.get("NO_PROXY"), local])),
         "no_proxy": ",".join(filter(None, [env.get("no_proxy"), local])),
     }
     return env
+
+
+def temporary_folder() -> str:
+    """Where temporary files and sockets go: the caller's folder unless a socket's path there would be too long."""
+    folder = tempfile.gettempdir()
+    return folder if len(os.fsencode(folder)) <= MAX_SOCKET_FOLDER_BYTES else SHORT_TEMPORARY_FOLDER
 
 
 def servers(settings: Settings, inner: dict[str, int], s3_config: str, sockets: Path) -> dict[str, str]:

@@ -1,5 +1,13 @@
-"""What the stack tells its user when it cannot go on."""
+"""Errors that the stack reports to its user."""
 
 
 class StackError(Exception):
-    """A sentence for a person: what is wrong and what to do; shown without a traceback."""
+    """One sentence for a person: what is wrong and what to do. It is shown without a traceback."""
+
+    exit_code = 1
+
+
+class SettingError(StackError):
+    """A variable has a value that cannot work."""
+
+    exit_code = 2

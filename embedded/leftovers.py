@@ -17,9 +17,31 @@ def find(settings: Settings) -> list[psutil.Process]:
     A process is known by the mark in its environment or, where it has painted over that (PostgreSQL and
     Airflow do, for their titles), by its working folder; a person's shell standing there has a terminal.
     """
-    above = {os.getpid(), *(p.pid for p in psutil.Process().parents())}
+    above = {os.getpid(), *_above()}
     folders = (settings.work_dir, settings.pg_data)
     return [p for p in psutil.process_iter() if p.pid not in above and _belongs(p, settings, folders)]
+
+
+def _above() -> set[int]:
+    """The processes above this one; those that end meanwhile take the rest of the chain with them."""
+    found: set[int] = set()
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process().parent()
+        while process is not None:
+            found.add(process.pid)
+            process = process.parent()
+    return found
+
+
+def other_stacks(settings: Settings) -> set[str]:
+    """The folders of other stacks of this user that have processes."""
+    found = set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            folder = process.environ().get(MARK, "")
+            if folder not in ("", str(settings.stack_dir)) and process.uids().real == os.geteuid():
+                found.add(folder)
+    return found
 
 
 def _belongs(process: psutil.Process, settings: Settings, folders: tuple[Path, ...]) -> bool:

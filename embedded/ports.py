@@ -28,13 +28,18 @@ CHOICE = range(20_000, 32_000)
 
 def is_free(port: int) -> bool:
     """Say whether a server could listen on this loopback port now."""
+    return refusal(port) is None
+
+
+def refusal(port: int) -> OSError | None:
+    """Why no server can listen on this loopback port now; None when one can."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
+        except OSError as error:
+            return error
+    return None
 
 
 def require_free(settings: Settings) -> None:
@@ -47,11 +52,19 @@ def require_free(settings: Settings) -> None:
         if port in seen:
             raise StackError(f"{variable} and {seen[port]} are both {port}: set one of them to another port.")
         seen[port] = variable
-        if not is_free(port):
-            raise StackError(
-                f"Port {port} is busy: end what listens there or choose another, "
-                f"for example {variable}={port + 1000 if port < 64000 else port - 1000} make run"
-            )
+        example = f"for example {variable}={port + 1000 if 1024 <= port < 64000 else 20000 + port % 1000} make run"
+        why = refusal(port)
+        if isinstance(why, PermissionError):
+            raise StackError(f"Port {port} is for the administrator only: choose one above 1023, {example}")
+        if why is not None:
+            raise StackError(f"Port {port} is busy: end what listens there or choose another, {example}")
+
+
+def remember(settings: Settings) -> None:
+    """Keep the ports with the stack, for its next start and for all other commands."""
+    draft = settings.ports_file.with_suffix(".draft")
+    draft.write_text(json.dumps(settings.ports))
+    draft.replace(settings.ports_file)
 
 
 def free_ports(count: int, taken: Collection[int] = (), among: Sequence[int] = CHOICE) -> list[int]:

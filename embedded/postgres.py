@@ -109,8 +109,16 @@ def init_cluster(settings: Settings, secrets: Secrets, user: str | None) -> None
         password_file.unlink(missing_ok=True)
     if done.returncode:
         shutil.rmtree(data, ignore_errors=True)
-        raise StackError(f"PostgreSQL's initdb failed: {done.stderr.strip() or done.stdout.strip()}")
+        raise StackError(f"PostgreSQL's initdb failed: {_reason(done.stderr.strip() or done.stdout.strip())}")
     (settings.postgres_dir / "initialised").touch()
+
+
+def _reason(output: str) -> str:
+    """The line of a program's output that says why it failed, and what to do."""
+    lines = output.splitlines() or ["it gave no reason"]
+    reason = next((line for line in lines if "FATAL" in line or "error:" in line), lines[0])
+    is_full = any(words in output for words in ("No space left", "free disk space", "Disk quota exceeded"))
+    return reason + (" Free some space, or set STACK_DIR to a folder on another disk." if is_full else "")
 
 
 def uri(settings: Settings, role: str, password: str, database: str) -> str:

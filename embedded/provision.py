@@ -2,9 +2,13 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from contextlib import closing
+
+import psycopg2
+from psycopg2 import sql
 
 from embedded import postgres
 from embedded.environment import OWN_WAREHOUSE
@@ -16,15 +20,36 @@ from embedded.stacksecrets import Secrets
 
 def migrate_warehouse(settings: Settings, secrets: Secrets) -> None:
     """Make or update the warehouse's schemas and tables."""
-    include = str(REPOSITORY / "include")
-    if include not in sys.path:
-        sys.path.insert(0, include)
+    _include_product()
     from datamart.migrations import migrate
     from datamart.warehouse.postgres import PostgresWarehouse
 
     uri = postgres.uri(settings, postgres.OWNER, secrets.postgres_warehouse, "warehouse")
     with closing(PostgresWarehouse(uri)) as warehouse:
         migrate(warehouse, reader_role=postgres.READER, analyst_role=postgres.ANALYST)
+
+
+def has_rows(settings: Settings, secrets: Secrets) -> bool:
+    """Whether a table of the stack's own warehouse has a row; a warehouse elsewhere is not asked."""
+    if any(os.environ.get(name) for name in OWN_WAREHOUSE):
+        return False
+    _include_product()
+    from datamart.tables import TABLES
+
+    uri = postgres.uri(settings, postgres.OWNER, secrets.postgres_warehouse, "warehouse")
+    with closing(psycopg2.connect(uri)) as connection, connection.cursor() as cursor:
+        for table in TABLES:
+            cursor.execute(sql.SQL("SELECT EXISTS (SELECT FROM public.{})").format(sql.Identifier(table.name)))
+            if cursor.fetchone() == (True,):
+                return True
+    return False
+
+
+def _include_product() -> None:
+    """Make the product's modules importable in this process."""
+    include = str(REPOSITORY / "include")
+    if include not in sys.path:
+        sys.path.insert(0, include)
 
 
 def migrate_own_warehouse(settings: Settings, secrets: Secrets) -> bool:

@@ -120,7 +120,7 @@ class Supervisor:
 def _signal(pid: int, number: int) -> None:
     try:
         os.kill(pid, number)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):
         return
 
 
@@ -132,7 +132,10 @@ def _signal_group(pid: int, number: int) -> None:
 
 
 def _tail(log: Path, lines: int = 8) -> str:
-    text = log.read_text(errors="replace").splitlines()[-lines:]
+    try:
+        text = log.read_text(errors="replace").splitlines()[-lines:]
+    except OSError as error:
+        return f"  | {error}"
     return "\n".join(f"  | {line[:200]}" for line in text)
 
 

@@ -7,15 +7,16 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from embedded import environment, leftovers, objectstore, pidfile, ports, postgres, provision, stacksecrets
+from embedded import environment, faults, leftovers, objectstore, pidfile, ports, postgres, provision, stacksecrets
 from embedded.airflow_api import AirflowApi, healthy
 from embedded.console import Console
 from embedded.demo import Demo
 from embedded.errors import StackError
-from embedded.settings import HOST, REPOSITORY, Settings
+from embedded.pidfile import State
+from embedded.settings import HOST, REPOSITORY, Settings, unusable_folder
 from embedded.supervisor import StopRequested, Supervisor
 
 AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
@@ -32,26 +33,29 @@ def up(settings: Settings) -> int:
         if ended:
             console.say(f"Ended {len(ended)} processes left by an earlier start that was killed")
         ports.require_free(settings)
+        ports.remember(settings)
         return _run(settings, console)
 
 
 def _run(settings: Settings, console: Console) -> int:
     supervisor = Supervisor(REPOSITORY / "Procfile", settings.logs, settings.work_dir)
-    sockets = Path(tempfile.mkdtemp(prefix="stack-"))
+    sockets = Path(tempfile.mkdtemp(prefix="stack-", dir=environment.temporary_folder()))
     code = 0
     supervisor.listen()
     try:
-        pidfile.write(settings.pid_file, ready=False)
+        _record(settings, State.STARTING)
         _start(settings, console, supervisor, sockets)
-        pidfile.write(settings.pid_file, ready=True)
+        _record(settings, State.UP)
         supervisor.watch()
     except StopRequested:
         console.say("Stopping (a second Ctrl-C is quicker)")
-    except StackError as error:
-        console.warn(f"\n{error}\n")
-        code = 1
+    except faults.REPORTED as error:
+        console.warn(f"\n{faults.sentence(error)}\n")
+        code = faults.exit_code(error)
     finally:
         supervisor.stopping = True
+        with suppress(OSError):  # a full disk must not keep the processes from being ended
+            _record(settings, State.STOPPING)
         _stop(settings, console, supervisor)
         shutil.rmtree(sockets, ignore_errors=True)
         objectstore.remove_sockets(ports.recorded(settings.stack_dir / "ports.json"))
@@ -59,12 +63,27 @@ def _run(settings: Settings, console: Console) -> int:
     return code
 
 
+def _record(settings: Settings, state: State) -> None:
+    """Write down what other commands ask: that this process runs the stack, its state, and its ports."""
+    facts = {"ready": state is State.UP, "state": state.value, "airflow": settings.airflow, **settings.ports}
+    pidfile.write(settings.pid_file, **facts)
+
+
 def _make_folders(settings: Settings) -> None:
-    settings.stack_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    settings.secrets_dir.mkdir(mode=0o700, exist_ok=True)
-    for folder in (settings.logs, settings.work_dir, settings.postgres_dir, settings.s3_dir):
-        folder.mkdir(exist_ok=True)
-    settings.airflow_home.mkdir(exist_ok=True)
+    """Make the folders of a stack.
+
+    Raises:
+        SettingError: the system refuses one of them.
+    """
+    try:
+        settings.stack_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        settings.secrets_dir.mkdir(mode=0o700, exist_ok=True)
+        for folder in (settings.logs, settings.work_dir, settings.postgres_dir, settings.s3_dir):
+            folder.mkdir(exist_ok=True)
+        settings.airflow_home.mkdir(exist_ok=True)
+        (settings.stack_dir / "lock").touch()
+    except OSError as error:
+        raise unusable_folder(settings.stack_dir, error) from error
 
 
 @contextmanager
@@ -74,7 +93,8 @@ def _only_one(settings: Settings) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise StackError(
-                f"This stack ({settings.stack_dir}) runs already: see make status, or end it with make down."
+                f"This stack ({settings.stack_dir}) runs already. See make status; to start it anew or on other "
+                "ports, end it with make down first."
             ) from error
         yield
 
