@@ -1,10 +1,13 @@
 """The environment of the stack's processes, and of its clients."""
 
+import json
 import os
 import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from embedded import postgres
+from embedded import postgres, stacksecrets
 from embedded.settings import BACKUP_BUCKET, DATA_BUCKET, HOST, REGION, REPOSITORY, Settings
 from embedded.stacksecrets import USERS, Secrets
 
@@ -76,8 +79,31 @@ def servers(settings: Settings, inner: dict[str, int], s3_config: str, sockets: 
     }
 
 
-def airflow(settings: Settings, secrets: Secrets) -> dict[str, str]:
-    """Airflow's settings."""
+def product_variables() -> dict[str, str]:
+    """What the caller's environment brings for the product: settings, connections, and who is told of metrics."""
+    found = {name: value for name, value in os.environ.items() if name.startswith(("DATAMART_", *OBSERVED_BY))}
+    return found | {name: os.environ[name] for name in OWN if os.environ.get(name)}
+
+
+def remember(settings: Settings) -> None:
+    """Keep the product's variables with the stack: `health` must ask the warehouse that the stack loads."""
+    stacksecrets.write_private(_remembered(settings), json.dumps(product_variables()))
+
+
+def of_running_stack(settings: Settings, secrets: Secrets) -> dict[str, str]:
+    """Airflow's settings as they were at the start; variables of the caller come before those."""
+    remembered: dict[str, str] = {}
+    with suppress(FileNotFoundError, ValueError):  # a stack of the version before has none
+        remembered = json.loads(_remembered(settings).read_text())
+    return airflow(settings, secrets, remembered | product_variables())
+
+
+def _remembered(settings: Settings) -> Path:
+    return settings.secrets_dir / "variables.json"
+
+
+def airflow(settings: Settings, secrets: Secrets, product: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Airflow's settings; ``product`` are the product's variables, by default those of the caller's environment."""
     metadata = postgres.uri(settings, "airflow", secrets.postgres_airflow, "airflow")
     options = {
         "CORE__EXECUTOR": "LocalExecutor",
@@ -113,13 +139,10 @@ def airflow(settings: Settings, secrets: Secrets) -> dict[str, str]:
         "LOGGING__BASE_LOG_FOLDER": str(settings.logs / "tasks"),
         "LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(settings.logs / "dags"),
     }
-    product = {name: value for name, value in os.environ.items() if name.startswith("DATAMART_")}
-    product |= {name: os.environ[name] for name in OWN if os.environ.get(name)}
-    product |= {name: value for name, value in os.environ.items() if name.startswith(OBSERVED_BY)}
     return (
         OBSERVED_AS
         | base(settings)
-        | product
+        | (product_variables() if product is None else product)
         | {
             "AIRFLOW_HOME": str(settings.airflow_home),
             "PYTHONPATH": str(REPOSITORY / "include"),

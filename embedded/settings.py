@@ -104,7 +104,7 @@ def for_start() -> Settings:
     Raises:
         SettingError: a variable has a value that cannot work.
     """
-    return _settings(_stack_dir(), running={})
+    return _settings(_stack_dir(open_to_root=False), running={})
 
 
 def for_client() -> Settings:
@@ -113,7 +113,7 @@ def for_client() -> Settings:
     Raises:
         SettingError: a variable has a value that cannot work.
     """
-    stack_dir = _stack_dir()
+    stack_dir = _stack_dir(open_to_root=True)
     pid_file = stack_dir / "up.json"
     return _settings(stack_dir, running=pidfile.read(pid_file) if pidfile.running(pid_file) else {})
 
@@ -133,8 +133,8 @@ def _settings(stack_dir: Path, running: Mapping[str, object]) -> Settings:
     )
 
 
-def _stack_dir() -> Path:
-    """The stack's folder as an absolute path.
+def _stack_dir(*, open_to_root: bool) -> Path:
+    """The stack's folder as an absolute path; root may look at another user's stack and end it, but not start it.
 
     Raises:
         SettingError: STACK_DIR names no folder, or a folder of another user's stack.
@@ -151,7 +151,7 @@ def _stack_dir() -> Path:
         owner = _owner_of_stack(folder)
     except (OSError, RuntimeError) as error:
         raise unusable_folder(text, error) from error
-    if owner not in (None, os.geteuid()):
+    if owner not in (None, os.geteuid()) and not (open_to_root and os.geteuid() == 0):
         raise SettingError(
             f"The stack in {folder} belongs to the user {_name_of(owner)}. Run this command as {_name_of(owner)}, "
             "or set STACK_DIR to another folder."

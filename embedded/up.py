@@ -34,6 +34,7 @@ def up(settings: Settings) -> int:
             console.say(f"Ended {len(ended)} processes left by an earlier start that was killed")
         ports.require_free(settings)
         ports.remember(settings)
+        environment.remember(settings)
         return _run(settings, console)
 
 

@@ -39,4 +39,4 @@ def test_settings_that_cannot_work_are_said(stack: Stack) -> None:
 def test_a_stack_that_is_not_up_is_said(servers: Stack) -> None:
     code, output = health(servers)
     assert code == 1
-    assert output.startswith("No Airflow is up in ")
+    assert output.startswith("No stack runs in ")

@@ -95,6 +95,16 @@ def test_a_stack_of_another_user_is_left_alone(
     assert "belongs to the user" in err
 
 
+def test_root_may_end_a_stack_of_another_user_but_not_start_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stack" / "secrets").mkdir(parents=True)
+    monkeypatch.setattr(settings, "_owner_of_stack", lambda _folder: OTHER_USER)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert run("up")[0] == 2
+    assert run("down")[0] == 0
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("variable", settings.PORTS)
 @pytest.mark.parametrize("value", ["abc", "0", "65536", "-1", "8080.5", " "])

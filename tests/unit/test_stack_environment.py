@@ -31,6 +31,28 @@ def test_metrics_and_lineage_go_where_the_caller_says(tmp_path: Path, monkeypatc
     assert "AIRFLOW_CONN_OTHER" not in found
 
 
+def test_health_is_asked_with_the_variables_of_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without them it would ask the stack's own warehouse, though the files are loaded into another."""
+    settings = Settings(tmp_path, airflow_port=1, s3_port=2, postgres_port=3, demo=False, airflow=True)
+    secrets = Secrets(*(["x"] * len(fields(Secrets))))
+    for name in ("AIRFLOW_CONN_WAREHOUSE", "DATAMART_LATE_MINUTES", "DATAMART_WATCH_SECONDS"):
+        monkeypatch.delenv(name, raising=False)
+    assert "AIRFLOW_CONN_WAREHOUSE" not in environment.of_running_stack(settings, secrets)
+    settings.secrets_dir.mkdir()
+    with monkeypatch.context() as start:
+        start.setenv("AIRFLOW_CONN_WAREHOUSE", "postgres://elsewhere")
+        start.setenv("DATAMART_LATE_MINUTES", "60")
+        start.setenv("DATAMART_WATCH_SECONDS", "30")
+        environment.remember(settings)
+    monkeypatch.setenv("DATAMART_WATCH_SECONDS", "10")
+    found = environment.of_running_stack(settings, secrets)
+    assert found["AIRFLOW_CONN_WAREHOUSE"] == "postgres://elsewhere"
+    assert (found["DATAMART_LATE_MINUTES"], found["DATAMART_WATCH_SECONDS"]) == ("60", "10")
+    assert found["DATAMART_DATA_BUCKET"] == "datamart-data"
+    (file,) = settings.secrets_dir.iterdir()
+    assert file.stat().st_mode & 0o077 == 0
+
+
 def test_by_default_nobody_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What another program's lineage is set up with in the caller's shell is not meant for the stack."""
     for name in ("OPENLINEAGE_URL", "OPENLINEAGE__TRANSPORT__TYPE", "OPENLINEAGE_CONFIG", "OPENLINEAGE_API_KEY"):
