@@ -82,9 +82,8 @@ def historic_load():
     def split(planned: list[list[dict]] | None, wave: int, params: dict | None = None) -> list[dict]:
         """Ranges of the files of a wave that are very large."""
         from datamart_airflow.range_tasks import split_files
-        from datamart_airflow.upstream import required
 
-        return split_files(required(planned, "plan")[wave], params["mode"])
+        return split_files(planned, wave, params["mode"])
 
     @task(map_index_template="{{ label }}")
     def clean(listed: dict) -> dict[str, int]:
