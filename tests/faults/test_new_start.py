@@ -154,15 +154,13 @@ def test_dags_that_vanish_are_told_by_name(copied: CopiedStack) -> None:
     try:
         until("both are told", lambda: health(copied)[1].count(" dag_missing ") == 2, 120)
         code, output = health(copied, DATAMART_BACKUP_HOURS="26")
-        broken, absent, never = output.splitlines()[1:]
         assert code == 1
-        assert broken.startswith("critical")
-        assert (
-            "The Dag backup is missing: none of its runs starts. Airflow cannot import backup.py (SyntaxError)"
-            in broken
-        )
+        broken, absent = (line for line in output.splitlines() if " dag_missing " in line)
+        assert broken.startswith("critical"), output
+        assert "The Dag backup is missing: none of its runs starts." in broken
+        assert "Airflow cannot import backup.py (SyntaxError)" in broken
         assert "The Dag restore_drill is missing: none of its runs starts. Airflow knew it" in absent
-        assert "no_backup" in never, "the alarm does not depend on the Dag"
+        assert " no_backup " in output, "the alarm does not depend on the Dag"
     finally:
         gone.write_text(text)
         copied.deploy("dags/backup.py", "def backup(:", "def backup():")
