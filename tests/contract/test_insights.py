@@ -54,6 +54,37 @@ def test_every_insight_is_what_the_judge_computes(world: World) -> None:
                 assert [tuple(record.values()) for record in found] == expected[insight.name]
 
 
+def test_62_a_change_during_a_refresh_is_in_the_insights_without_an_event_of_its_own(world: World) -> None:
+    filled(world)
+    passes = []
+    for rows, seconds in insights.refresh_until_current(world.warehouse):
+        passes.append(rows)
+        assert seconds >= 0
+        if len(passes) <= 2:  # as if it had come while the pass was computed
+            world.load(f"departments_{len(passes)}.csv", b"%d,Late\n" % (100 + len(passes)))
+            world.load(
+                f"hired_employees_{len(passes)}.csv",
+                b"%d,n,2021-03-04T05:06:07Z,%d,1\n" % (1000 + len(passes), 100 + len(passes)),
+            )
+    assert len(passes) == 3
+    assert [insights.freshness(world.warehouse, insight).behind for insight in insights.INSIGHTS] == [False, False]
+    found = insights.read(world.warehouse, insights.INSIGHTS[0], 2021, 1000)
+    assert sum(record["q1"] for record in found if record["department"] == "Late") == 2
+
+
+def test_62_a_refresh_ends_when_nothing_changed_or_its_time_is_over(world: World) -> None:
+    filled(world)
+    assert len(list(insights.refresh_until_current(world.warehouse))) == 1
+    # A worker whose clock is ahead does not make the others refresh for ever.
+    world.sql("UPDATE ops.insight_refreshes SET refreshed_at = refreshed_at + INTERVAL '1 day', complete_up_to = '{}'")
+    assert len(list(insights.refresh_until_current(world.warehouse))) == 1
+    passes = 0
+    for _ in insights.refresh_until_current(world.warehouse, timeout_seconds=0):
+        passes += 1
+        world.load(f"jobs_{passes}.csv", b"%d,Late\n" % (100 + passes))
+    assert passes == 1
+
+
 def test_every_chart_is_what_the_judge_computes(world: World) -> None:
     filled(world)
     insights.refresh(world.warehouse)

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import psutil
+import psycopg2
 import pytest
 
 from tests.product import Product
@@ -116,6 +117,39 @@ def test_files_of_all_tables_are_loaded_archived_and_seen_in_the_insights(landin
     counted = "SELECT department, q1 FROM hires_department_job WHERE year = 2019 ORDER BY 1"
     until(lambda: product.sql(counted) == [("Landed 0", 2), ("Landed 1", 1), ("Landed 2", 1)], "the insights")
     assert balanced(product)
+
+
+def forget_events(stack: Stack) -> list[tuple[str]]:
+    """Lose what Airflow has queued for the refresh, as it does when many events come during a run; what was lost."""
+    secrets = json.loads((stack.directory / "secrets" / "secrets.json").read_text())
+    at = {"host": "127.0.0.1", "port": stack.variables["POSTGRES_PORT"], "user": "airflow", "dbname": "airflow"}
+    with psycopg2.connect(**at, password=secrets["postgres_airflow"]) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM asset_dag_run_queue WHERE target_dag_id = 'refresh_insights' RETURNING target_dag_id"
+        )
+        return list(cursor.fetchall())
+
+
+def test_62_loads_during_a_slow_refresh_are_in_the_insights_though_their_events_are_lost(
+    landing: Landing, product: Product, stack: Stack
+) -> None:
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'public.hires_department_job'::regclass"
+    with product.session() as slow, slow.cursor() as cursor:
+        cursor.execute("LOCK TABLE public.hires_department_job IN SHARE MODE")
+        first = landing.drop("departments:slow.csv", b"760,Slow\n")
+        until(lambda: product.sql(waiting) == [(1,)], "the refresh that is held up")
+        keys = [
+            landing.drop(f"hired_employees:{n}.csv", b"%d,Ada,2017-03-04T05:06:07Z,760,700\n" % (760 + n))
+            for n in range(4)
+        ]
+        assert landing.answered(first, *keys) == ["loaded"] * 5
+        assert [landing.state_of(key) for key in keys] == ["success"] * 4
+        until(lambda: forget_events(stack), "the events of the loads")
+        slow.rollback()
+    released = time.monotonic()
+    counted = "SELECT department, sum(q1) FROM hires_department_job WHERE year = 2017 GROUP BY 1"
+    until(lambda: product.sql(counted) == [("Slow", 4)], "the insights")
+    assert time.monotonic() - released < 60
 
 
 def test_a_refused_file_is_set_aside_and_a_good_one_loaded(landing: Landing, product: Product) -> None:

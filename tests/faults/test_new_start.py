@@ -165,7 +165,7 @@ def test_dags_that_vanish_are_told_by_name(copied: CopiedStack) -> None:
         gone.write_text(text)
         copied.deploy("dags/backup.py", "def backup(:", "def backup():")
     until("both are back", lambda: " dag_missing " not in health(copied)[1], 120)
-    print(health(copied))
+    assert "All is well." in health(copied)[1]
     lines = (copied.directory / "logs" / "watch.log").read_text().splitlines()
     told = {word for line in lines for word in ("FOUND dag_missing", "OVER dag_missing") if word in line}
     assert told == {"FOUND dag_missing", "OVER dag_missing"}
