@@ -56,7 +56,10 @@ _STATEMENT_TIMEOUT = (
     "A limit of the server ended the statement. If it happens again, raise statement_timeout for the product's login, "
     "or look for what blocks or slows it."
 )
-_CANCELED = "A person or a program canceled the statement, so it is not retried. Start the work again when it may run."
+_CANCELED = (
+    "A person or a program canceled the statement, so the task does not retry it. Start the work again when it may run; "
+    "a landed file is tried again after its hold."
+)
 _SPACE = "Free or add resources on the server (disk, memory, connections)."
 _LOCKED = (
     "Another session holds a lock. Look in pg_stat_activity for the session that blocks, and end it if it is stuck."
