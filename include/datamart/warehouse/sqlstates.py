@@ -57,8 +57,8 @@ _STATEMENT_TIMEOUT = (
     "or look for what blocks or slows it."
 )
 _CANCELED = (
-    "A person or a program canceled the statement, so the task does not retry it. Start the work again when it may run; "
-    "a landed file is tried again after its hold."
+    "A person or a program canceled the statement, so the task does not retry it. Start the work again when it may "
+    "run; a landed file is tried again after its hold."
 )
 _SPACE = "Free or add resources on the server (disk, memory, connections)."
 _LOCKED = (
