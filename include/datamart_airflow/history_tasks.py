@@ -14,7 +14,7 @@ from datamart.batches import Batch, arrivals_of, batch_label
 from datamart.errors import DatamartError, TransientFault, sentence
 from datamart.history import judged_files, not_loaded, plan_history, summary, without_verdict
 from datamart.ingest import Sessions
-from datamart.loads import Arrival, Mode, Outcome
+from datamart.loads import Arrival, Mode, Outcome, Verdict
 from datamart.ranges.joining import SplitFiles
 from datamart.ranges.splitting import prefixes_of
 from datamart.settings import load_settings
@@ -23,6 +23,7 @@ from datamart_airflow import observed
 from datamart_airflow.assets import announce
 from datamart_airflow.clients import loader, object_store, warehouse
 from datamart_airflow.file_alerts import tell_of_files
+from datamart_airflow.insight_tasks import catch_up
 from datamart_airflow.upstream import record_failure, required
 
 log = logging.getLogger(__name__)
@@ -97,6 +98,8 @@ def judge_run(planned: list[list[Batch]] | None, verdicts: list[Mapping[str, Any
     dry_run = bool(get_current_context()["params"].get("dry_run"))
     if not dry_run:
         tell_of_files([*verdicts, *unanswered])
+        if unanswered or any(verdict["verdict"] == Verdict.FAILED for verdict in verdicts):
+            catch_up()
     if wrong:
         count = "1 file" if len(wrong) == 1 else f"{len(wrong)} files"
         was = "would not be" if dry_run else "was not" if len(wrong) == 1 else "were not"

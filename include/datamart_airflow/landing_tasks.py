@@ -17,6 +17,7 @@ from datamart_airflow import observed
 from datamart_airflow.assets import announce
 from datamart_airflow.clients import loader
 from datamart_airflow.file_alerts import tell_of_files
+from datamart_airflow.insight_tasks import catch_up
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,8 @@ def judge_landing(planned: Sequence[Batch] | None, results: Sequence[dict[str, A
     results = [] if results is None else list(results)
     wrong, unanswered = not_loaded(planned, results), without_answer(planned, results)
     tell_of_files(files_to_tell(results), unanswered)
+    if unanswered:
+        catch_up()
     if wrong:
         files = "1 file was" if len(wrong) == 1 else f"{len(wrong)} files were"
         message = f"{files} not loaded:\n" + "\n".join(wrong)

@@ -13,10 +13,12 @@ import pytest
 
 from datamart import insights
 from datamart.charts import all_charts
+from datamart.errors import TransientFault
 from datamart.health import AirflowState, Code, check
 from datamart.ledger import Ledger, Wanted, place_of
 from datamart.rejected_page import rejected_page
 from datamart.settings import load_settings
+from datamart_airflow import insight_tasks
 from tests.integration.test_charts import computed, rows_of
 from tests.integration.world import World
 from tests.oracle import insights as oracle
@@ -70,6 +72,26 @@ def test_62_a_change_during_a_refresh_is_in_the_insights_without_an_event_of_its
     assert [insights.freshness(world.warehouse, insight).behind for insight in insights.INSIGHTS] == [False, False]
     found = insights.read(world.warehouse, insights.INSIGHTS[0], 2021, 1000)
     assert sum(record["q1"] for record in found if record["department"] == "Late") == 2
+
+
+def test_62_what_a_failed_task_has_loaded_is_in_the_insights(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(insight_tasks, "warehouse", world.connected)
+    monkeypatch.setattr(insight_tasks, "current_run", dict)
+    filled(world)
+    insight_tasks.catch_up()
+    refreshes = "SELECT count(*) FROM ops.insight_refreshes"
+    assert world.sql(refreshes) == [(2,)]
+    insight_tasks.catch_up()
+    assert world.sql(refreshes) == [(2,)], "nothing has changed since"
+
+    def away() -> Any:
+        raise TransientFault("The warehouse is away.")
+
+    monkeypatch.setattr(insight_tasks, "warehouse", away)
+    insight_tasks.catch_up()
+    assert "The insights may lack rows of this run. The warehouse is away." in caplog.text
 
 
 def test_62_a_refresh_ends_when_nothing_changed_or_its_time_is_over(world: World) -> None:

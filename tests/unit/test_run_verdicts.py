@@ -28,6 +28,7 @@ class Run:
         self.params = params
         self.pushed: dict[str, Any] = {}
         self.alerts: list[Alert] = []
+        self.refreshed = 0
 
     @property
     def context(self) -> dict[str, Any]:
@@ -50,6 +51,12 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr("datamart_airflow.file_alerts.get_current_context", lambda: found.context)
     monkeypatch.setattr("datamart_airflow.file_alerts.send", found.alerts.append)
     monkeypatch.setattr(upload_tasks, "announce", lambda _: None)
+
+    def refresh() -> None:
+        found.refreshed += 1
+
+    for module in (history_tasks, landing_tasks):
+        monkeypatch.setattr(module, "catch_up", refresh)
     return found
 
 
@@ -93,6 +100,7 @@ def test_a_fault_among_landed_files_fails_the_run(run: Run, results: list[dict[s
     with pytest.raises(AirflowFailException, match="not loaded"):
         landing_tasks.judge_landing([batch(0, 1, 2)], results)
     assert len(run.alerts) == 1
+    assert run.refreshed == (not results), "a task without a result has left no event"
 
 
 def test_many_rejected_files_do_not_hide_the_one_that_a_fault_stopped(run: Run) -> None:
@@ -122,6 +130,17 @@ def test_a_historic_load_with_a_rejected_file_fails(run: Run) -> None:
     with pytest.raises(AirflowFailException, match=r"1 file was not loaded:\nlanding/jobs_1\.csv: rejected"):
         history_tasks.judge_run([[batch(0, 1)]], summaries(LOADED, REJECTED))
     assert len(run.alerts) == 1
+
+
+def test_a_historic_load_whose_task_failed_refreshes_the_insights_itself(run: Run) -> None:
+    for verdicts in (summaries(LOADED, FAILED), summaries(LOADED)):
+        with pytest.raises(AirflowFailException, match="not loaded"):
+            history_tasks.judge_run([[batch(0, 2)]], verdicts)
+    assert run.refreshed == 2
+    history_tasks.judge_run([[batch(0)]], summaries(LOADED))
+    with pytest.raises(AirflowFailException):
+        history_tasks.judge_run([[batch(1)]], summaries(REJECTED))
+    assert run.refreshed == 2, "tasks that succeeded have sent their events"
 
 
 def test_its_dry_run_succeeds_when_every_file_was_judged(
