@@ -220,6 +220,24 @@ def test_52_a_server_that_only_reads_is_waited_for_and_the_file_is_loaded_once(s
     assert server.rows_of(name) == 1
 
 
+@pytest.mark.parametrize("code", ["25006", "28", "53400"])
+def test_a_row_that_is_taken_out_is_missed(server: Server, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Planted: what is asserted of these codes is the table's doing."""
+    raised = f"{code}000"[:5]
+    with server.session() as warehouse:
+        monkeypatch.setattr(PostgresWarehouse, "rules", RULES)
+        kind = type(failure(warehouse, raised))
+        monkeypatch.setattr(PostgresWarehouse, "rules", tuple(rule for rule in RULES if rule.code != code))
+        assert type(failure(warehouse, raised)) is not kind
+
+
+def failure(warehouse: Warehouse, code: str) -> DatamartError:
+    """What is raised for an error with this code."""
+    with pytest.raises(DatamartError) as found:
+        warehouse.execute(raising(code))
+    return found.value
+
+
 def test_52_a_failover_in_the_middle_of_a_load_is_mended_by_its_second_try(server: Server) -> None:
     """The session that the load began with meets the read-only server; the next one is the new primary's."""
     name = "jobs_in_the_middle.csv"
