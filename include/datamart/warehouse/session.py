@@ -105,7 +105,7 @@ def fault_of(error: psycopg2.Error, rules: tuple[Rule, ...], last_words: str = "
 
     ``last_words`` is what the server said before it ended the session, if it did.
     """
-    text = (last_words or str(error)).strip()
+    text = (last_words if "FATAL" in last_words else str(error)).strip()
     message = error.diag.message_primary or (text.splitlines()[0] if text else "no details")
     code = error.pgcode or (code_of_fatal_message(message) if "FATAL" in message else None)
     rule = rule_for(code, f"{message}\n{error.diag.message_detail or ''}", rules)
