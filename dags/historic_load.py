@@ -7,7 +7,7 @@ that its name starts with, as in `jobs.csv` or `hired_employees_2021.csv`; files
 Each file is judged row by row. Bad rows are kept with their reasons in `ops.rejected_rows` and, ready to be repaired
 and sent again, as CSV under `rejected/<table>/` in the data bucket. A file that was loaded before is a `duplicate` and
 changes nothing. The verdicts are in `ops.loads`; the task `gate` fails when a file was not loaded, and lists each such
-file with its reason.
+file with its reason. A dry run succeeds when every file was judged; the log of `gate` lists the files it would reject.
 
 Where `DATAMART_RANGE_BYTES` is set, files of twice as many bytes or more are cleaned in ranges, by tasks beside each
 other on as many workers as there are (`ranges_1`, `ranges_2`); a file whose ranges are not all cleaned is read whole.
@@ -72,16 +72,18 @@ def historic_load():
         return plan_batches(params["prefix"], params["tables"], params["mode"])
 
     @task
-    def batches(planned: list[list[dict]], wave: int) -> list[dict]:
+    def batches(planned: list[list[dict]] | None, wave: int) -> list[dict]:
         """The batches of one wave."""
-        return planned[wave]
+        from datamart_airflow.upstream import required
+
+        return required(planned, "plan")[wave]
 
     @task
-    def split(planned: list[list[dict]], wave: int, params: dict | None = None) -> list[dict]:
+    def split(planned: list[list[dict]] | None, wave: int, params: dict | None = None) -> list[dict]:
         """Ranges of the files of a wave that are very large."""
         from datamart_airflow.range_tasks import split_files
 
-        return split_files(planned[wave], params["mode"])
+        return split_files(planned, wave, params["mode"])
 
     @task(map_index_template="{{ label }}")
     def clean(listed: dict) -> dict[str, int]:
@@ -98,8 +100,8 @@ def historic_load():
         return load_batch(batch, params["mode"], params["dry_run"], ranges_of)
 
     @task(trigger_rule="all_done", retries=0)
-    def gate(planned: list[list[dict]], *waves: list[list[dict]]) -> dict[str, int]:
-        """Files by verdict; fails, naming the files, when one was not loaded."""
+    def gate(planned: list[list[dict]] | None, *waves: list[list[dict]] | None) -> dict[str, int]:
+        """Files by verdict; fails when a file was not loaded and lists each, or repeats what `plan` refused."""
         from datamart_airflow.history_tasks import judge_run
 
         return judge_run(planned, [verdict for wave in waves for batch in wave or [] for verdict in batch or []])

@@ -9,7 +9,9 @@ run begins when it does, and every five minutes.
 A file that is not fit to load goes to `quarantine/` with a `.json` beside it that says why and what to do. Bad rows of
 a file that is loaded are kept with their reasons in `ops.rejected_rows` and, ready to be repaired and sent again, under
 `rejected/<table>/`. A file that a fault keeps from being loaded is on hold (`ops.holds`) and tried again, each time a
-little later; the files after it are loaded meanwhile. The task `gate` fails when a file was not loaded and says why.
+little later; the files after it are loaded meanwhile. The log of the task `gate` lists the files that were rejected,
+and alerts report them; `gate` fails when a fault kept a file from being loaded. With
+`DATAMART_FAIL_RUNS_ON_REJECTED_FILES=true` it fails for rejected files too.
 """
 
 from __future__ import annotations
@@ -49,8 +51,8 @@ def ingest_landing():
         return ingest_batch(batch)
 
     @task(trigger_rule="none_skipped", retries=0)
-    def gate(planned: list[dict], results: list[dict]) -> dict[str, int]:
-        """Files by verdict; fails, naming the files, when one was not loaded."""
+    def gate(planned: list[dict] | None, results: list[dict] | None) -> dict[str, int]:
+        """Files by verdict; fails, naming the files, when a fault kept one from being loaded."""
         from datamart_airflow.landing_tasks import judge_landing
 
         return judge_landing(planned, results)

@@ -5,7 +5,8 @@ Loads one object of the data bucket: what programs send to `POST /data-api/uploa
 may, by its key. It is judged row by row and loaded in one transaction; the verdict is the task's result and is in
 `ops.loads`. Bad rows are kept with their reasons in `ops.rejected_rows` and, ready to be repaired and sent again, under
 `rejected/<table>/`. An upload is moved to `archive/` afterwards, or to `quarantine/` with a note; other files stay
-where they are. The task fails when the file was not loaded, and says why.
+where they are. The task fails when a fault kept the file from being judged, and says why. A file that is rejected is a
+verdict: the run succeeds and alerts report the file (`DATAMART_FAIL_RUNS_ON_REJECTED_FILES=true` makes the run fail).
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ from datamart_airflow.assets import CHANGED
 def ingest_upload():
     @task(outlets=[AssetAlias(CHANGED)], on_failure_callback=TaskFailed())
     def load(params: dict | None = None) -> dict:
-        """The file's verdict; fails with a sentence when it was not loaded."""
+        """The file's verdict; fails with a sentence when a fault kept the file from being judged."""
         from datamart_airflow.upload_tasks import load_file
 
         return load_file(params)

@@ -2,7 +2,8 @@
 ### Refresh the insight tables
 
 Recomputes `hires_department_job` and `departments_hired_above_mean` for every year present, in one transaction:
-readers see the old rows until the new ones are complete. Runs whenever rows of a table changed, and every night.
+readers see the old rows until the new ones are complete. Runs whenever rows of a table changed, and every night; a run
+goes on until it has every change that was made meanwhile, so that none depends on an event of its own.
 """
 
 from __future__ import annotations

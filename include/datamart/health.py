@@ -18,6 +18,7 @@ from itertools import islice
 from typing import Any, Literal, TypeVar
 
 from datamart.asked import answer_of, asked
+from datamart.dag_ids import BACKUP
 from datamart.errors import sentence
 from datamart.holds import Hold, Holds
 from datamart.insights import INSIGHTS
@@ -32,7 +33,6 @@ T = TypeVar("T")
 
 PATIENCE_SECONDS = 20.0
 _STATEMENT_SECONDS = 10
-_BACKUP_DAG = "backup"
 MOST_LISTED = 10_000
 """Files of the landing folder that are looked at; a check is to stay cheap however many lie there."""
 MOST_HOLDS = 10
@@ -46,7 +46,9 @@ class Code(StrEnum):
     WAREHOUSE_AWAY = "warehouse_away"
     S3_AWAY = "s3_away"
     PART_DEAD = "part_dead"
+    DAG_MISSING = "dag_missing"
     BACKUP_MISSED = "backup_missed"
+    NO_BACKUP = "no_backup"
     FILES_LATE = "files_late"
     FILE_ON_HOLD = "file_on_hold"
     INSIGHTS_BEHIND = "insights_behind"
@@ -58,7 +60,10 @@ NEEDS: dict[Code, frozenset[Code]] = {
     Code.FILE_ON_HOLD: frozenset({Code.WAREHOUSE_AWAY}),
     Code.DAG_PAUSED: frozenset({Code.AIRFLOW_AWAY}),
     Code.PART_DEAD: frozenset({Code.AIRFLOW_AWAY}),
-    Code.BACKUP_MISSED: frozenset({Code.WAREHOUSE_AWAY, Code.AIRFLOW_AWAY}),
+    Code.DAG_MISSING: frozenset({Code.AIRFLOW_AWAY}),
+    Code.BACKUP_MISSED: frozenset({Code.WAREHOUSE_AWAY}),
+    # A first backup that is missed is still not taken.
+    Code.NO_BACKUP: frozenset({Code.WAREHOUSE_AWAY, Code.BACKUP_MISSED}),
     Code.INSIGHTS_BEHIND: frozenset({Code.WAREHOUSE_AWAY}),
 }
 """While one of these is found, nothing is known of the other: that it is not found does not mean that it is over."""
@@ -101,7 +106,10 @@ class AirflowState:
 
     parts: tuple[Part, ...] = ()
     dags: frozenset[str] = frozenset()
+    """This project's Dags that Airflow can run."""
     paused: frozenset[str] = frozenset()
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """Expected Dags that Airflow cannot run, each with the reason as a sentence."""
     fault: str | None = None
 
 
@@ -202,7 +210,7 @@ def look(
     if known is not None:
         found += _on_hold(known.holds, listed)
         found += _insights(known.behind, settings, now)
-        found += _backup(known.backups, settings, state, now) if known.backups else []
+        found += _backup(known.backups, settings, now) if known.backups else []
     return Seen(sorted(found, key=lambda one: list(Code).index(one.code)), listed, known)
 
 
@@ -311,20 +319,32 @@ def _insights(behind: Sequence[Behind], settings: Settings, now: datetime) -> li
     return [Finding(Code.INSIGHTS_BEHIND, "warning", message, since)]
 
 
-def _backup(known: Backups, settings: Settings, state: AirflowState, now: datetime) -> list[Finding]:
+def _backup(known: Backups, settings: Settings, now: datetime) -> list[Finding]:
+    """A newest backup that is too old or not there, whatever is known of the Dag that takes backups.
+
+    While the warehouse is new, a backup that was never taken is a warning: its Dag may not have been due yet.
+    """
     hours = settings.backup_hours
-    # A new warehouse has its first backup yet to come.
-    if hours is None or _BACKUP_DAG not in state.dags or (known.newest or known.since) >= now - timedelta(hours=hours):
+    if hours is None:
         return []
-    last = "There is no backup of every table."
-    if known.newest:
-        last = f"The newest backup of every table is of {utc(known.newest)}, older than {hours:g} h."
-    message = f"{last} Look at the newest runs of the Dag {_BACKUP_DAG}, or trigger it."
-    return [Finding(Code.BACKUP_MISSED, "critical", message, known.newest)]
+    missed = (known.newest or known.since) < now - timedelta(hours=hours)
+    if missed:
+        last = "There is no backup of every table."
+        if known.newest:
+            last = f"The newest backup of every table is of {utc(known.newest)}, older than {hours:g} h."
+        message = f"{last} Look at the newest runs of the Dag {BACKUP}, or trigger it."
+        return [Finding(Code.BACKUP_MISSED, "critical", message, known.newest)]
+    if known.newest is None:
+        message = (
+            "There is no backup of every table yet: what is lost now cannot be brought back. Take the first one now: "
+            f"trigger the Dag {BACKUP}, or send POST /data-api/backup. Otherwise the Dag takes it on schedule."
+        )
+        return [Finding(Code.NO_BACKUP, "warning", message, known.since)]
+    return []
 
 
 def airflow_findings(state: AirflowState) -> list[Finding]:
-    """Parts that are dead and Dags that are paused; that nothing is known of either is one finding."""
+    """Parts that are dead, Dags that are missing or paused; that nothing is known of them is one finding."""
     if state.fault is not None:
         return [Finding(Code.AIRFLOW_AWAY, "critical", f"Airflow cannot be asked whether all is well. {state.fault}")]
     paused = [
@@ -336,7 +356,17 @@ def airflow_findings(state: AirflowState) -> list[Finding]:
         )
         for dag in sorted(state.paused)
     ]
-    return [_dead(part) for part in state.parts if not part.alive] + paused
+    missing = [
+        Finding(
+            Code.DAG_MISSING,
+            "critical",
+            f"The Dag {dag} is missing: none of its runs starts. {reason} Restore dags/{dag}.py from the release, or "
+            "correct what its import needs.",
+            subject=dag,
+        )
+        for dag, reason in sorted(state.missing.items())
+    ]
+    return [_dead(part) for part in state.parts if not part.alive] + missing + paused
 
 
 def _dead(part: Part) -> Finding:

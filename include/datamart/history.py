@@ -84,6 +84,13 @@ def summary(outcome: Outcome) -> dict[str, Any]:
     }
 
 
+def judged_files(verdicts: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Number of files by verdict; of dry runs also by predicted verdict, as in ``would be rejected``."""
+    found = [verdict["verdict"] for verdict in verdicts]
+    found += [f"would be {verdict['forecast']}" for verdict in verdicts if verdict.get("forecast")]
+    return {verdict: found.count(verdict) for verdict in sorted(set(found))}
+
+
 def without_verdict(planned: list[list[Batch]], verdicts: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The planned files whose tasks ended without a word in the ledger, in place of their verdicts."""
     answered = {verdict["file"] for verdict in verdicts}

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from datamart.errors import ConfigurationError
 from datamart.warehouse.base import Warehouse
+
+log = logging.getLogger(__name__)
+
+REFRESH_TIMEOUT_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -31,8 +36,13 @@ INSIGHTS = (
 
 def refresh(warehouse: Warehouse, run: Mapping[str, str] | None = None) -> dict[str, int]:
     """Recompute all insight tables at one moment; readers see the old rows until the commit. Rows by insight."""
+    return _refresh(warehouse, run)[0]
 
-    def refreshed() -> dict[str, int]:
+
+def _refresh(warehouse: Warehouse, run: Mapping[str, str] | None) -> tuple[dict[str, int], dict[str, int]]:
+    """Rows by insight, and the number of the last commit by table that is in them."""
+
+    def refreshed() -> tuple[dict[str, int], dict[str, int]]:
         rows: dict[str, int] = {}
         numbers = warehouse.query("SELECT table_name, commit_seq FROM ops.tables ORDER BY table_name")
         for insight in INSIGHTS:
@@ -53,9 +63,29 @@ def refresh(warehouse: Warehouse, run: Mapping[str, str] | None = None) -> dict[
                     "run_id": (run or {}).get("run_id"),
                 },
             )
-        return rows
+        return rows, dict(numbers)
 
     return warehouse.refreshing(refreshed)
+
+
+def refresh_until_current(
+    warehouse: Warehouse, run: Mapping[str, str] | None = None, timeout_seconds: float = REFRESH_TIMEOUT_SECONDS
+) -> Iterator[tuple[dict[str, int], float]]:
+    """Refresh, and refresh again while tables changed meanwhile; rows by insight and seconds of each pass.
+
+    A change that commits during a pass is not in it. Airflow reports the change by an event, but events that arrive
+    while a run is active may be lost, so the warehouse itself is asked. Under a steady stream of loads the last pass
+    is the one after ``timeout_seconds``: the loads to come bring events of their own.
+    """
+    end = time.monotonic() + timeout_seconds
+    while True:
+        started = time.monotonic()
+        rows, complete_up_to = _refresh(warehouse, run)
+        yield rows, time.monotonic() - started
+        changed = warehouse.query("SELECT table_name, changed_seq FROM ops.tables")
+        if time.monotonic() > end or all(number <= complete_up_to.get(table, 0) for table, number in changed):
+            return
+        log.info("Rows changed during the refresh; the insights are refreshed again.")
 
 
 def insight_named(name: str) -> Insight:

@@ -15,7 +15,7 @@ from datamart.ingest import GONE
 from datamart.loads import Outcome, Verdict
 
 MOST_TOLD = 100
-"""Files that a batch tells of by name; the ledger has the others."""
+"""Files of each verdict that a batch tells of by name; the ledger has the others."""
 
 _FINE = (Verdict.LOADED, Verdict.DUPLICATE)
 
@@ -47,7 +47,9 @@ class Tally:
             return
         if outcome.verdict not in _FINE:
             self.wrong += 1
-            self.not_loaded += [_told(outcome)] if len(self.not_loaded) < MOST_TOLD else []
+            # Each verdict has its own limit: many rejected files do not push out one that a fault stopped.
+            listed = sum(file["verdict"] == outcome.verdict for file in self.not_loaded)
+            self.not_loaded += [_told(outcome)] if listed < MOST_TOLD else []
         elif counts.rejected:
             self.with_rejects += [_told(outcome)] if len(self.with_rejects) < MOST_TOLD else []
 
@@ -71,6 +73,11 @@ def not_loaded(planned: Sequence[Batch], results: Sequence[Mapping[str, Any]]) -
         lines += [f"{file['file']}: {file['verdict']}. {file['message']}" for file in told]
         lines += [f"{result['wrong'] - len(told)} more: see ops.loads."] if result["wrong"] > len(told) else []
     return lines
+
+
+def count_faults(results: Sequence[Mapping[str, Any]]) -> int:
+    """Files that a fault kept from being loaded; rejected files are not among them."""
+    return sum(result["verdicts"].get(Verdict.FAILED.value, 0) for result in results)
 
 
 def without_answer(planned: Sequence[Batch], results: Sequence[Mapping[str, Any]]) -> list[str]:

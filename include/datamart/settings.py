@@ -27,6 +27,9 @@ class Settings(BaseSettings):
     unknown_reference: Literal["warn", "reject"] = "warn"
     reject_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     """Share of rejected rows above which a file is rejected whole; unset: only when all rows are bad."""
+    fail_runs_on_rejected_files: bool = False
+    """Runs that judged a file as rejected - uploads, landed files, dry runs - end as failed, for alerts on failed
+    runs."""
     chunk_bytes: Annotated[int, Field(ge=1024, le=256 * 1024 * 1024)] = 8 * 1024 * 1024
     """Bytes of CSV that are validated at a time."""
     part_rows: Annotated[int, Field(ge=1)] = 1_000_000

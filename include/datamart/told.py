@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from datamart.health import NEEDS, Code, Finding
 
 REMIND_AFTER = timedelta(days=1)
-UNSTEADY = frozenset({Code.PART_DEAD, Code.AIRFLOW_AWAY, Code.WAREHOUSE_AWAY, Code.S3_AWAY})
+UNSTEADY = frozenset({Code.PART_DEAD, Code.DAG_MISSING, Code.AIRFLOW_AWAY, Code.WAREHOUSE_AWAY, Code.S3_AWAY})
 """What a restart brings about for a moment: told when it was found twice in a row."""
 
 Key = tuple[Code, str]

@@ -6,16 +6,22 @@ Tasks have no access to that database; the API server has, and a process that ca
 from __future__ import annotations
 
 import os
+import re
 import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from pathlib import PurePath
 from typing import Any
 
 from datamart.asked import answer_of, asked
+from datamart.dag_ids import EXPECTED_DAGS
 from datamart.errors import TransientFault
 from datamart.health import AirflowState, Part
 
 OWNER = "datamart"
 PATIENCE_SECONDS = 20.0
+_ERROR_LINE = re.compile(r"^(?:\w+\.)*(\w+(?:Error|Exception|Timeout|Exit))(?=:|$)", re.MULTILINE)
 _PARTS = ("scheduler", "dag_processor", "triggerer")
 
 
@@ -40,14 +46,18 @@ def airflow_state() -> AirflowState:
 def _read() -> AirflowState:
     from airflow.api.common.airflow_health import HEALTHY, get_airflow_health
     from airflow.models.dag import DagModel
+    from airflow.models.errors import ParseImportError
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
     with create_session() as session:
-        known = session.execute(
-            select(DagModel.dag_id, DagModel.is_paused, DagModel.owners).where(DagModel.is_stale.is_(False))
+        rows = session.execute(
+            select(DagModel.dag_id, DagModel.is_stale, DagModel.is_paused, DagModel.owners, DagModel.relative_fileloc)
         ).all()
-    ours = {dag_id: paused for dag_id, paused, owners in known if OWNER in (owners or "").split(", ")}
+        errors = session.execute(select(ParseImportError.filename, ParseImportError.stacktrace)).all()
+    known = {row[0]: KnownDag(*row[1:]) for row in rows}
+    active = {dag_id: dag for dag_id, dag in known.items() if not dag.stale}
+    ours = {dag_id: dag.paused for dag_id, dag in active.items() if OWNER in (dag.owners or "").split(", ")}
     health = get_airflow_health()
     if health["metadatabase"]["status"] != HEALTHY:
         raise TransientFault("It broke off while it was asked.")
@@ -55,7 +65,49 @@ def _read() -> AirflowState:
         parts=tuple(_part(name, health[name], HEALTHY) for name in _PARTS),
         dags=frozenset(ours),
         paused=frozenset(dag_id for dag_id, paused in ours.items() if paused),
+        missing=missing_dags(known, {file or "": trace or "" for file, trace in errors}),
     )
+
+
+@dataclass(frozen=True)
+class KnownDag:
+    """A Dag as Airflow's database describes it."""
+
+    stale: bool
+    """Airflow does not find it any more, or cannot import its file, and starts none of its runs."""
+    paused: bool = False
+    owners: str | None = None
+    file: str | None = None
+    """Its path within the Dag folder."""
+
+
+def missing_dags(
+    known: Mapping[str, KnownDag], errors: Mapping[str, str], expected: Iterable[str] = EXPECTED_DAGS
+) -> dict[str, str]:
+    """The reason, as a sentence, for each expected Dag that Airflow cannot run.
+
+    ``errors`` has the stack traces of files that cannot be imported, by path within the Dag folder. Of a trace only
+    the kind of the error is repeated: its message may quote anything.
+    """
+    absent = {one: known.get(one) for one in expected if one not in known or known[one].stale}
+    # A Dag's file has its name; one that was never parsed has no other trace in the database.
+    failing = {PurePath(file).stem: (file, _kind_of(trace)) for file, trace in errors.items()}
+    found = {}
+    for one, dag in absent.items():
+        file, kind = failing.get(PurePath(dag.file).stem if dag and dag.file else one, (None, ""))
+        if file:
+            found[one] = f"Airflow cannot import {file} ({kind}); the page Dags in Airflow shows the stack trace."
+        elif dag:
+            found[one] = "Airflow knew it, but does not find it in the Dag folder any more."
+        else:
+            found[one] = "Airflow has never found it in the Dag folder."
+    return found
+
+
+def _kind_of(trace: str) -> str:
+    """The name of the error at the end of a stack trace."""
+    names = _ERROR_LINE.findall(trace)
+    return names[-1] if names else "import error"
 
 
 def _part(name: str, told: dict[str, Any], healthy: str) -> Part:

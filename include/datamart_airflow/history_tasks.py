@@ -11,10 +11,10 @@ from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
 from datamart.batches import Batch, arrivals_of, batch_label
-from datamart.errors import ConfigurationError, DatamartError, TransientFault, sentence
-from datamart.history import not_loaded, plan_history, summary, without_verdict
+from datamart.errors import DatamartError, TransientFault, sentence
+from datamart.history import judged_files, not_loaded, plan_history, summary, without_verdict
 from datamart.ingest import Sessions
-from datamart.loads import Arrival, Mode, Outcome
+from datamart.loads import Arrival, Mode, Outcome, Verdict
 from datamart.ranges.joining import SplitFiles
 from datamart.ranges.splitting import prefixes_of
 from datamart.settings import load_settings
@@ -23,6 +23,8 @@ from datamart_airflow import observed
 from datamart_airflow.assets import announce
 from datamart_airflow.clients import loader, object_store, warehouse
 from datamart_airflow.file_alerts import tell_of_files
+from datamart_airflow.insight_tasks import catch_up
+from datamart_airflow.upstream import record_failure, required
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +38,12 @@ def plan_batches(prefix: str, tables: list[str], mode: str) -> list[list[Batch]]
         with warehouse() as opened:
             listed_at = opened.now()
         return plan_history(object_store(), prefix, tables, mode, listed_at)
-    except ConfigurationError as error:
-        raise AirflowFailException(str(error)) from None
+    except Exception as error:
+        # The task gate repeats it: without a plan it knows nothing else.
+        record_failure(sentence(error))
+        if isinstance(error, DatamartError) and not isinstance(error, TransientFault):
+            raise AirflowFailException(str(error)) from None
+        raise
 
 
 def load_batch(batch: Batch, mode: str, dry_run: bool, ranges_of: str | None) -> list[dict[str, Any]]:
@@ -77,16 +83,31 @@ def load_batch(batch: Batch, mode: str, dry_run: bool, ranges_of: str | None) ->
     return verdicts
 
 
-def judge_run(planned: list[list[Batch]], verdicts: list[Mapping[str, Any]]) -> dict[str, int]:
-    """Files by verdict; fails with a sentence for each file that was not loaded."""
-    wrong = not_loaded(planned, verdicts)
-    if not get_current_context()["params"].get("dry_run"):
-        tell_of_files([*verdicts, *without_verdict(planned, verdicts)])
+def judge_run(planned: list[list[Batch]] | None, verdicts: list[Mapping[str, Any]]) -> dict[str, int]:
+    """Files by verdict; of a dry run, by the verdict that it predicts too.
+
+    A dry run that predicts a rejected file has done what it was started for: it succeeds unless the settings say that
+    rejected files fail runs.
+
+    Raises:
+        AirflowFailException: a file was not loaded, or has no verdict; the message lists each such file. Without a
+            plan, the message is why the task plan failed.
+    """
+    planned = required(planned, "plan")
+    wrong, unanswered = not_loaded(planned, verdicts), without_verdict(planned, verdicts)
+    dry_run = bool(get_current_context()["params"].get("dry_run"))
+    if not dry_run:
+        tell_of_files([*verdicts, *unanswered])
+        if unanswered or any(verdict["verdict"] == Verdict.FAILED for verdict in verdicts):
+            catch_up()
     if wrong:
-        files = "1 file was" if len(wrong) == 1 else f"{len(wrong)} files were"
-        raise AirflowFailException(f"{files} not loaded:\n" + "\n".join(wrong))
-    found = [verdict["verdict"] for verdict in verdicts]
-    return {verdict: found.count(verdict) for verdict in sorted(set(found))}
+        count = "1 file" if len(wrong) == 1 else f"{len(wrong)} files"
+        was = "would not be" if dry_run else "was not" if len(wrong) == 1 else "were not"
+        message = f"{count} {was} loaded:\n" + "\n".join(wrong)
+        if unanswered or not dry_run or load_settings().fail_runs_on_rejected_files:
+            raise AirflowFailException(message)
+        log.warning("%s", message)
+    return judged_files(verdicts)
 
 
 def _load_group(sessions: Sessions, group: list[Arrival], table: str, mode: Mode, dry_run: bool) -> list[Outcome]:

@@ -11,11 +11,13 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from datamart.batches import Batch, arrivals_of, batch_label
 from datamart.ingest import Ingest, Sessions
-from datamart.landing_report import Tally, files_to_tell, not_loaded, totals, without_answer
+from datamart.landing_report import Tally, count_faults, files_to_tell, not_loaded, totals, without_answer
+from datamart.settings import load_settings
 from datamart_airflow import observed
 from datamart_airflow.assets import announce
 from datamart_airflow.clients import loader
 from datamart_airflow.file_alerts import tell_of_files
+from datamart_airflow.insight_tasks import catch_up
 
 log = logging.getLogger(__name__)
 
@@ -36,15 +38,28 @@ def ingest_batch(batch: Batch) -> dict[str, Any]:
     return tally.result()
 
 
-def judge_landing(planned: Sequence[Batch] | None, results: Sequence[dict[str, Any]]) -> dict[str, int]:
-    """Files and rows by what became of them; fails with a sentence for each file that was not loaded."""
+def judge_landing(planned: Sequence[Batch] | None, results: Sequence[dict[str, Any]] | None) -> dict[str, int]:
+    """Files and rows by what became of them.
+
+    Rejected files are reported by the log and by an alert; they fail the run only if the settings say so.
+
+    Raises:
+        AirflowFailException: a fault kept a file from being loaded, or a batch has no result; lists each file.
+    """
     if planned is None:
         reason = "The landing folder could not be looked into; see the log of the task before."
         tell_of_files([], [reason])
         raise AirflowFailException(reason)
-    wrong = not_loaded(planned, results)
-    tell_of_files(files_to_tell(results), without_answer(planned, results))
+    # None when no batch has a result: all load tasks failed, or their results were removed.
+    results = [] if results is None else list(results)
+    wrong, unanswered = not_loaded(planned, results), without_answer(planned, results)
+    tell_of_files(files_to_tell(results), unanswered)
+    if unanswered:
+        catch_up()
     if wrong:
         files = "1 file was" if len(wrong) == 1 else f"{len(wrong)} files were"
-        raise AirflowFailException(f"{files} not loaded:\n" + "\n".join(wrong))
+        message = f"{files} not loaded:\n" + "\n".join(wrong)
+        if unanswered or count_faults(results) or load_settings().fail_runs_on_rejected_files:
+            raise AirflowFailException(message)
+        log.warning("%s", message)
     return totals(results)

@@ -15,12 +15,14 @@ from datamart.errors import ConfigurationError, DatamartError, TransientFault, s
 from datamart.loads import Mode
 from datamart.settings import load_settings
 from datamart_airflow.clients import loader, object_store
+from datamart_airflow.upstream import required
 
 log = logging.getLogger(__name__)
 
 
-def split_files(batches: list[Batch], mode: str) -> list[dict[str, Any]]:
+def split_files(planned: list[list[Batch]] | None, wave: int, mode: str) -> list[dict[str, Any]]:
     """The ranges of all files of a wave that are large; none, without a look at any file, when no file is."""
+    batches = required(planned, "plan")[wave]
     if not load_settings().range_bytes:
         return []
     # Not above: most loads have no such file, and need not import what judges them once more.

@@ -155,12 +155,20 @@ def _told(change: Change, seconds: float) -> dict[str, Any]:
 
 @metrics.delivery()
 def _done(what: str, work: Callable[[], dict[str, Any]], *, dry_run: bool = False) -> dict[str, Any]:
-    """What was done; or its failure, told as the result too, and tried again only where that can help."""
+    """What was done; or its failure, told as the result too, and tried again only where that can help.
+
+    A dry run that finds that the change would be refused succeeds; the refusal is its result.
+    """
     try:
         return work()
     except Exception as error:  # noqa: BLE001 - told as the result, then raised
         message = sentence(error)
-        get_current_context()["ti"].xcom_push("return_value", {"error": message, "kind": type(error).__name__})
+        refusal = {"error": message, "kind": type(error).__name__}
+        if dry_run and _declined(error):
+            # That it would be refused is what a dry run is asked for.
+            log.warning("%s", message)
+            return refusal
+        get_current_context()["ti"].xcom_push("return_value", refusal)
         log.error("%s", message)
         final = isinstance(error, DatamartError) and not isinstance(error, TransientFault)
         fault = AirflowFailException(message) if final else RuntimeError(message)

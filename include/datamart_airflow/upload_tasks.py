@@ -18,6 +18,7 @@ from datamart.ingest import Sessions, move_away
 from datamart.load import Loader
 from datamart.loads import Arrival, Mode, Outcome, Verdict
 from datamart.routing import table_for
+from datamart.settings import load_settings
 from datamart.staging import Staged
 from datamart.tables import table_named
 from datamart.upload_answer import Judged, as_object
@@ -35,7 +36,7 @@ _NEVER = datetime.fromtimestamp(0, UTC)
 
 
 def load_file(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Load the object ``key``; the verdict. Fails with a sentence when it was not loaded."""
+    """Load the object ``key``; the verdict. Fails with a sentence when a fault kept the file from being judged."""
     opens = _uploader if params["upload_id"] else loader
     with observed.loads("upload") as told, Sessions(opens) as sessions:
         with _counted(told, params):
@@ -152,9 +153,12 @@ def _told(outcome: Outcome) -> dict[str, Any]:
     if outcome.changed:
         announce([outcome.table])
     if Verdict.REJECTED in (outcome.verdict, outcome.forecast):
-        # The alert of a task that failed tells of it.
-        get_current_context()["ti"].xcom_push("return_value", verdict)
-        raise AirflowFailException(f"{outcome.key} was not loaded: {outcome.message}")
+        message = f"{outcome.key} was not loaded: {outcome.message}"
+        if load_settings().fail_runs_on_rejected_files:
+            # The alert of the failed task reports the file.
+            get_current_context()["ti"].xcom_push("return_value", verdict)
+            raise AirflowFailException(message)
+        log.warning("%s", message)
     if outcome.verdict is not Verdict.DRY_RUN:
         tell_of_files([verdict])
     return verdict

@@ -20,6 +20,8 @@ from datamart.warehouse.values import Ended
 log = logging.getLogger(__name__)
 
 LEDGER_SECONDS = 0.05
+FAULT_SECONDS = 2.0
+"""The pause after a look that failed: a warehouse that refuses the password is not asked twenty times a second."""
 _TOKENS_TRIED = 5
 RUNS_EVERY = 10
 """Looks into the ledger between two at Airflow's runs; dry runs are only seen there."""
@@ -69,14 +71,16 @@ class Waiting:
     async def _look(self) -> None:
         looks = 0
         while self._waits:
+            pause = LEDGER_SECONDS
             try:
                 await self._ledger(self._waits)
                 if looks % RUNS_EVERY == 0:
                     await self._runs()
             except Exception as error:  # noqa: BLE001 - those who wait are asked for again; each waits no longer than he will
                 log.warning("Who waits for loads cannot be answered now (%s)", type(error).__name__)
+                pause = FAULT_SECONDS
             looks += 1
-            await asyncio.sleep(LEDGER_SECONDS)
+            await asyncio.sleep(pause)
 
     async def _ledger(self, waits: Iterable[Wait]) -> None:
         wanted = {wait.load_id for wait in waits if wait.load_id is not None}

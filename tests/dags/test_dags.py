@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from datamart.dag_ids import EXPECTED_DAGS
 from tests.dags import parse
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -73,6 +74,7 @@ def test_no_file_warns(parsed: dict[str, Any]) -> None:
 
 def test_the_dags_are_exactly_these(parsed: dict[str, Any]) -> None:
     assert set(parsed["dags"]) == DAG_IDS
+    assert DAG_IDS == EXPECTED_DAGS, "the health check reports those that are missing"
 
 
 @each_file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from uuid import uuid4
@@ -94,9 +95,31 @@ def test_a_bad_file_stops_no_other_and_the_gate_names_it(product: Product) -> No
     assert product.sql("SELECT job FROM jobs WHERE id = 950") == [("Gardener",)]
 
 
+def gate_says(product: Product, run_id: str) -> str:
+    """The log of the run's last task."""
+    path = f"/dags/historic_load/dagRuns/{run_id}/taskInstances/gate/logs/1"
+    return json.dumps(product.api.get(path, full_content="true"))
+
+
+def test_a_dry_run_that_predicts_a_rejected_file_succeeds(product: Product) -> None:
+    ledger = product.sql("SELECT count(*) FROM ops.loads")
+    product.put("dry/", "jobs_bad.csv", b"x,\r\n")
+    product.put("dry/", "jobs_good.csv", b"951,Gardener\r\n")
+    state, verdicts, run_id = product.run("dry/", dry_run=True)
+    assert state == "success"
+    assert {v["file"]: v["forecast"] for v in verdicts} == {
+        "dry/jobs_bad.csv": "rejected", "dry/jobs_good.csv": "loaded"
+    }  # fmt: skip
+    assert "1 file would not be loaded" in gate_says(product, run_id)
+    assert product.sql("SELECT count(*) FROM ops.loads") == ledger
+
+
 def test_a_wrong_prefix_fails_in_the_first_task(product: Product) -> None:
     name = f"nothing-{uuid4().hex}/"
     state, verdicts, run_id = product.run(name)
     assert (state, verdicts) == ("failed", [])
     tasks = product.api.get(f"/dags/historic_load/dagRuns/{run_id}/taskInstances")["task_instances"]
     assert {task["task_id"]: task["try_number"] for task in tasks if task["state"] == "failed"}["plan"] == 1
+    said = gate_says(product, run_id)
+    assert f"There is no file under s3://{product.bucket}/{name}" in said
+    assert "TypeError" not in said

@@ -95,9 +95,9 @@ def watched(copied: CopiedStack, web: Calls) -> CopiedStack:
     return copied
 
 
-def health(stack: Stack) -> tuple[int, str]:
+def health(stack: Stack, **variables: str) -> tuple[int, str]:
     """Exit code and output of what `make health` runs."""
-    done = stack.command("health")
+    done = stack.command("health", **variables)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -144,6 +144,31 @@ def test_what_airflow_knew_is_lost_and_the_ledger_is_not(copied: CopiedStack) ->
     until("what landed is moved away", lambda: not mart.store.list("landing/"))
     assert state(mart.sql) == before
     assert_kept(mart.sql, sent)
+
+
+def test_dags_that_vanish_are_told_by_name(copied: CopiedStack) -> None:
+    gone = copied.code / "dags/restore_drill.py"
+    text = gone.read_text()
+    gone.unlink()
+    copied.deploy("dags/backup.py", "def backup():", "def backup(:")
+    try:
+        until("both are told", lambda: health(copied)[1].count(" dag_missing ") == 2, 120)
+        code, output = health(copied, DATAMART_BACKUP_HOURS="26")
+        assert code == 1
+        broken, absent = (line for line in output.splitlines() if " dag_missing " in line)
+        assert broken.startswith("critical"), output
+        assert "The Dag backup is missing: none of its runs starts." in broken
+        assert "Airflow cannot import backup.py (SyntaxError)" in broken
+        assert "The Dag restore_drill is missing: none of its runs starts. Airflow knew it" in absent
+        assert " no_backup " in output, "the alarm does not depend on the Dag"
+    finally:
+        gone.write_text(text)
+        copied.deploy("dags/backup.py", "def backup(:", "def backup():")
+    until("both are back", lambda: " dag_missing " not in health(copied)[1], 120)
+    assert "All is well." in health(copied)[1]
+    lines = (copied.directory / "logs" / "watch.log").read_text().splitlines()
+    told = {word for line in lines for word in ("FOUND dag_missing", "OVER dag_missing") if word in line}
+    assert told == {"FOUND dag_missing", "OVER dag_missing"}
 
 
 def test_airflow_that_stands_still_is_told_and_that_it_goes_on_too(watched: CopiedStack, web: Calls) -> None:

@@ -29,7 +29,7 @@ from tests.integration.world import World
 Opens = Callable[[], AbstractContextManager[Warehouse]]
 
 LATE = timedelta(minutes=15, seconds=30)
-BACKUP = AirflowState(dags=frozenset({"backup", "ingest_landing"}))
+HOURS = 26
 
 
 @pytest.fixture
@@ -47,7 +47,8 @@ def check(
     store: ObjectStore | None = None,
     **settings: object,
 ) -> list[Finding]:
-    """What is found when so much time has passed."""
+    """What is found when so much time has passed; backups are only watched where ``backup_hours`` is given."""
+    settings = {"backup_hours": ""} | settings
     variables = {f"DATAMART_{name.upper()}": str(value) for name, value in settings.items()}
     return health.check(
         opens or world.connected,
@@ -195,25 +196,50 @@ def backed_up(world: World, name: str, age: timedelta, *, expired: bool = False,
     )  # fmt: skip
 
 
-def test_a_missed_backup_is_told_once_there_is_a_dag_that_makes_them(there: World) -> None:
-    assert check(there, state=AirflowState(dags=frozenset({"ingest_landing"}))) == []
-    assert check(there, state=BACKUP) == [], "a new warehouse has its first backup yet to come"
+def test_a_missed_backup_is_told(there: World) -> None:
     later = timedelta(hours=27)
-    (found,) = check(there, later, state=BACKUP)
+    (found,) = check(there, later, backup_hours=HOURS)
     assert (found.code, found.severity) == (Code.BACKUP_MISSED, "critical")
     assert "There is no backup" in found.message
     backed_up(there, "old", timedelta(hours=27))
     backed_up(there, "expired", timedelta(hours=1), expired=True)
-    (found,) = check(there, state=BACKUP)
+    (found,) = check(there, backup_hours=HOURS)
     assert found.code is Code.BACKUP_MISSED
     assert "older than 26 h" in found.message
-    assert check(there, state=BACKUP, backup_hours=28) == []
-    assert check(there, state=BACKUP, backup_hours="") == []
+    assert check(there, backup_hours=28) == []
+    assert check(there, backup_hours="") == []
     backed_up(there, "some", timedelta(hours=1), tables="jobs")
-    assert codes(check(there, state=BACKUP)) == [Code.BACKUP_MISSED], "the other tables have an old one only"
+    assert codes(check(there, backup_hours=HOURS)) == [Code.BACKUP_MISSED], "the other tables have an old one only"
     backed_up(there, "new", timedelta(hours=25))
-    assert check(there, state=BACKUP) == []
-    assert codes(check(there, timedelta(hours=2), state=BACKUP)) == [Code.BACKUP_MISSED]
+    assert check(there, backup_hours=HOURS) == []
+    assert codes(check(there, timedelta(hours=2), backup_hours=HOURS)) == [Code.BACKUP_MISSED]
+
+
+def test_a_new_warehouse_is_warned_of_until_it_has_its_first_backup(there: World) -> None:
+    (found,) = check(there, backup_hours=HOURS)
+    assert (found.code, found.severity) == (Code.NO_BACKUP, "warning")
+    assert "trigger the Dag backup, or send POST /data-api/backup" in found.message
+    assert check(there, backup_hours="") == []
+    backed_up(there, "some", timedelta(hours=1), tables="jobs")
+    assert codes(check(there, backup_hours=HOURS)) == [Code.NO_BACKUP], "two tables have none"
+    backed_up(there, "all", timedelta(hours=1))
+    assert check(there, backup_hours=HOURS) == []
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        AirflowState(dags=frozenset({"ingest_landing"})),
+        AirflowState(missing={"backup": "Its file is gone."}),
+        AirflowState(fault="Its database is away."),
+    ],
+    ids=["unknown", "missing", "airflow away"],
+)
+def test_a_missed_backup_is_told_whatever_became_of_its_dag(there: World, state: AirflowState) -> None:
+    backed_up(there, "old", timedelta(hours=27))
+    found = check(there, state=state, backup_hours=HOURS)
+    assert Code.BACKUP_MISSED in codes(found)
+    assert (Code.DAG_MISSING in codes(found)) == bool(state.missing)
 
 
 def test_insights_that_lack_a_load_are_told_when_they_are_late(there: World) -> None:
@@ -278,13 +304,13 @@ def test_a_connection_that_may_only_read_is_enough(there: World) -> None:
         with closing(PostgresWarehouse(there.database.reader_dsn)) as warehouse:
             yield warehouse
 
-    found = codes(check(there, LATE, BACKUP, reading))
+    found = codes(check(there, LATE, None, reading, backup_hours=HOURS))
     assert found == [Code.BACKUP_MISSED, Code.FILE_ON_HOLD, Code.INSIGHTS_BEHIND]
 
 
 def test_a_warehouse_that_is_away_is_found_and_the_other_checks_go_on(there: World) -> None:
     there.put("jobs.csv", b"1,a\n")
-    state = AirflowState(dags=BACKUP.dags, paused=frozenset({"backup"}))
+    state = AirflowState(paused=frozenset({"backup"}))
     found = check(there, LATE, state, absent)
     assert codes(found) == [Code.WAREHOUSE_AWAY, Code.FILES_LATE, Code.DAG_PAUSED]
     assert found[0].severity == "critical"
@@ -295,7 +321,7 @@ def test_an_s3_that_is_away_is_found_and_the_other_checks_go_on(there: World) ->
     backed_up(there, "old", timedelta(hours=27))
     held(there, there.put("jobs.csv", b"1,a\n"))
     loaded(there, "jobs2.csv", b"1,a\n")
-    found = check(there, LATE, BACKUP, store=store_at(no_server()))
+    found = check(there, LATE, store=store_at(no_server()), backup_hours=HOURS)
     assert codes(found) == [Code.S3_AWAY, Code.BACKUP_MISSED, Code.FILE_ON_HOLD, Code.INSIGHTS_BEHIND]
     assert "S3 could not be reached" in found[0].message
 

@@ -50,7 +50,10 @@ def test_a_run_names_what_landed(admin_page: Page, stack: Stack, runs: dict[str,
 
 
 def test_a_refused_file_is_named_with_its_reason(admin_page: Page, stack: Stack, runs: dict[str, str]) -> None:
-    admin_page.goto(f"{stack.env['AIRFLOW_URL']}/dags/{DAG}/runs/{quote(runs[BAD])}/tasks/gate")
+    run = f"{stack.env['AIRFLOW_URL']}/dags/{DAG}/runs/{quote(runs[BAD])}"
+    admin_page.goto(run)
+    expect(admin_page.get_by_role("row").filter(has_text="gate")).to_contain_text("Success")
+    admin_page.goto(f"{run}/tasks/gate")
     expect(admin_page.get_by_text("1 file was not loaded").first).to_be_visible()
     expect(admin_page.get_by_text(f"landing/{BAD}: rejected.").first).to_be_visible()
 

@@ -80,11 +80,17 @@ def test_what_another_server_knows_can_be_over() -> None:
     assert course([PAUSED, HELD], [AWAY]) == ["+dag_paused +file_on_hold", "-dag_paused"]
 
 
+def test_a_first_backup_that_is_missed_is_not_taken_yet() -> None:
+    none = Finding(Code.NO_BACKUP, "warning", "There is no backup yet.", NOW)
+    missed = Finding(Code.BACKUP_MISSED, "critical", "There is no backup.")
+    assert course([none], [missed], []) == ["+no_backup", "+backup_missed", "-no_backup -backup_missed"]
+
+
 def test_every_finding_that_somebody_must_answer_for_says_who() -> None:
     away = {Code.AIRFLOW_AWAY, Code.WAREHOUSE_AWAY, Code.S3_AWAY}
     assert set(NEEDS) == set(Code) - away
     assert all(NEEDS.values())
-    assert set().union(*NEEDS.values()) == away
+    assert set().union(*NEEDS.values()) - {Code.BACKUP_MISSED} == away
 
 
 def test_airflow_that_does_not_answer_is_one_finding() -> None:
@@ -110,6 +116,16 @@ def test_each_paused_dag_is_told_by_its_name() -> None:
         (Code.DAG_PAUSED, "a"),
         (Code.DAG_PAUSED, "b"),
     ]
+
+
+def test_each_missing_dag_is_critical_and_named_with_its_reason() -> None:
+    state = AirflowState(dags=frozenset({"a"}), missing={"restore": "It is gone.", "backup": "SyntaxError."})
+    found = airflow_findings(state)
+    assert [(one.code, one.severity, one.subject) for one in found] == [
+        (Code.DAG_MISSING, "critical", "backup"),
+        (Code.DAG_MISSING, "critical", "restore"),
+    ]
+    assert "The Dag backup is missing: none of its runs starts. SyntaxError. Restore dags/backup.py" in found[0].message
 
 
 def test_an_answer_is_waited_for_only_so_long() -> None:

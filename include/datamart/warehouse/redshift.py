@@ -20,12 +20,11 @@ from datamart.statements import table_names
 from datamart.tables import Table
 from datamart.warehouse.exchange import PARQUET, Exchange
 from datamart.warehouse.session import SessionWarehouse
+from datamart.warehouse.sqlstates import REDSHIFT_RULES
 from datamart.warehouse.values import Numbers
 
 T = TypeVar("T")
 
-# 1023: https://docs.aws.amazon.com/redshift/latest/dg/error-1023.html; 1018: a relation that another one has just made.
-_CONFLICT = re.compile(r"(1018|1023)\b")
 _VERSION = re.compile(r"Redshift [\w.]+")
 _REJECTS = pa.schema(
     [
@@ -38,13 +37,13 @@ _REJECTS = pa.schema(
 _REJECTS_BYTES = 8 * 1024 * 1024
 _REJECTS_ROWS = 50_000
 _LOCK_SECONDS = 600
-_LOAD_ERROR = re.compile(r"load_error|Load into table", re.IGNORECASE)
 
 
 class RedshiftWarehouse(SessionWarehouse):
     """One connection to Amazon Redshift, and the bucket by which rows reach it."""
 
     dialect = "redshift"
+    rules = REDSHIFT_RULES
     parquet = PARQUET
 
     def __init__(self, dsn: str, exchange: Callable[[], Exchange]) -> None:
@@ -209,14 +208,6 @@ class RedshiftWarehouse(SessionWarehouse):
     def bytes_in(self, value: Any) -> bytes:
         """VARBYTE comes as hexadecimal digits."""
         return bytes.fromhex(value)
-
-    def _is_transient(self, code: str | None, message: str) -> bool:
-        """Nearly all faults have one code here: S3 that was busy, a full disk, a restart, rows that cannot be read."""
-        mendable = code == "XX000" and not _LOAD_ERROR.search(message)
-        return mendable or super()._is_transient(code, message)
-
-    def _is_conflict(self, code: str | None, message: str) -> bool:
-        return bool(_CONFLICT.match(message)) or super()._is_conflict(code, message)
 
 
 def distribution(table: Table) -> str:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, ClassVar
 
 import psycopg2
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
 from datamart.errors import Conflict, DatamartError, TerminalFault, TransientFault
 from datamart.warehouse.base import Warehouse
+from datamart.warehouse.sqlstates import RULES, Action, Rule, code_of_fatal_message, rule_for
 
-# Classes of SQLSTATE that another try may mend: connection, resources, rollback, operator, system, lock.
-_TRANSIENT = ("08", "40", "53", "55", "57", "58")
 # This end notices within about a minute that the other is gone, so that no task waits for ever.
 _PATIENCE = {
     "application_name": "datamart",
@@ -27,6 +26,9 @@ _PATIENCE = {
 
 class SessionWarehouse(Warehouse):
     """One connection, in autocommit unless a transaction is open."""
+
+    rules: ClassVar[tuple[Rule, ...]] = RULES
+    """What is done about errors of this dialect."""
 
     def __init__(self, dsn: str, options: str = "") -> None:
         """Connect with a libpq connection string or URI; ``options`` are the server's own settings.
@@ -76,26 +78,37 @@ class SessionWarehouse(Warehouse):
             with suppress(DatamartError):  # the server rolls back by itself what it cannot be asked to
                 self.execute("ROLLBACK")
 
-    def _is_conflict(self, code: str | None, message: str) -> bool:  # noqa: ARG002 - a dialect may know it by its text
-        """The server has given up this transaction for another one."""
-        return code is not None and code[:2] == "40"
-
-    def _is_transient(self, code: str | None, message: str) -> bool:  # noqa: ARG002 - a dialect may know it by its text
-        """Another try may mend it; without a code the connection was lost."""
-        return code is None or code[:2] in _TRANSIENT
-
     @contextmanager
     def _faults(self) -> Iterator[None]:
         """Driver errors as faults, without the statement or row contents in the message."""
         try:
             yield
         except psycopg2.Error as error:
-            code, text = error.pgcode, str(error).strip()
-            message = error.diag.message_primary or (text.splitlines()[0] if text else "no details")
-            if self._is_conflict(code, message):
-                raise Conflict(f"Another transaction was in the way ({code}): {message}") from None
-            if self._is_transient(code, message):
-                raise TransientFault(
-                    f"The warehouse did not answer or gave up ({code or 'connection'}): {message}"
-                ) from None
-            raise TerminalFault(f"The warehouse refused ({code}): {message}") from None
+            raise fault_of(error, self.rules, self._last_words) from None
+
+    @property
+    def _last_words(self) -> str:
+        """All that the server said before it ended the session; the driver's error holds only the end of it."""
+        connection = getattr(self, "_connection", None)
+        return str(connection.info.error_message or "") if connection is not None and not self.alive() else ""
+
+
+_FAULTS: dict[Action, tuple[type[DatamartError], str]] = {
+    Action.RETRY_TRANSACTION: (Conflict, "Another transaction was in the way"),
+    Action.WAIT: (TransientFault, "The warehouse did not answer or gave up"),
+    Action.GIVE_UP: (TerminalFault, "The warehouse refused"),
+}
+
+
+def fault_of(error: psycopg2.Error, rules: tuple[Rule, ...], last_words: str = "") -> DatamartError:
+    """The fault to raise for a driver's error: what happened, by the server's words, then cause and remedy.
+
+    ``last_words`` is what the server said before it ended the session, if it did.
+    """
+    text = (last_words if "FATAL" in last_words else str(error)).strip()
+    message = error.diag.message_primary or (text.splitlines()[0] if text else "no details")
+    code = error.pgcode or (code_of_fatal_message(message) if "FATAL" in message else None)
+    rule = rule_for(code, f"{message}\n{error.diag.message_detail or ''}", rules)
+    kind, what = _FAULTS[rule.action]
+    said = "" if rule.quotes_values else f": {message.rstrip('.')}"
+    return kind(f"{what} ({code or 'connection'}){said}. {rule.remedy}")

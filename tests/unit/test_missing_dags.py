@@ -1,0 +1,42 @@
+"""Expected Dags that Airflow cannot run: import errors, files that are gone, files that were never parsed."""
+
+from __future__ import annotations
+
+from datamart.dag_ids import EXPECTED_DAGS
+from datamart_airflow.airflow_state import KnownDag, missing_dags
+
+ACTIVE = {one: KnownDag(stale=False, owners="datamart", file=f"{one}.py") for one in EXPECTED_DAGS}
+TRACE = """Traceback (most recent call last):
+  File "/opt/dags/backup.py", line 12, in <module>
+    import secret_module
+some.package.ModuleNotFoundError: No module named 'secret_module'
+of: course
+"""
+
+
+def test_where_every_dag_is_there_none_is_missing() -> None:
+    assert missing_dags(ACTIVE, {}) == {}
+    assert missing_dags(ACTIVE | {"elsewhere": KnownDag(stale=True)}, {"elsewhere.py": TRACE}) == {}
+
+
+def test_a_dag_that_was_never_parsed_is_missing() -> None:
+    found = missing_dags({one: dag for one, dag in ACTIVE.items() if one != "backup"}, {})
+    assert found == {"backup": "Airflow has never found it in the Dag folder."}
+
+
+def test_a_stale_dag_is_missing() -> None:
+    found = missing_dags(ACTIVE | {"restore": KnownDag(stale=True, file="restore.py")}, {})
+    assert found == {"restore": "Airflow knew it, but does not find it in the Dag folder any more."}
+
+
+def test_an_import_error_is_named_and_its_message_is_not_repeated() -> None:
+    told = "Airflow cannot import sub/backup.py (ModuleNotFoundError); the page Dags in Airflow shows the stack trace."
+    stale = ACTIVE | {"backup": KnownDag(stale=True, file="sub/backup.py")}
+    assert missing_dags(stale, {"sub/backup.py": TRACE}) == {"backup": told}
+    never = {one: dag for one, dag in ACTIVE.items() if one != "backup"}
+    assert missing_dags(never, {"sub/backup.py": TRACE}) == {"backup": told}
+    assert "(import error)" in missing_dags(never, {"backup.py": ""})["backup"]
+
+
+def test_without_any_dag_all_are_missing() -> None:
+    assert set(missing_dags({}, {})) == EXPECTED_DAGS
