@@ -45,10 +45,10 @@ async def read_form(request: Request) -> FormData:
         if kind == MULTIPART:
             _require_boundary(request)
             stream = request.stream()
-            parser = _Parser(request.headers, stream, max_files=MAX_FILES, max_fields=MAX_FIELDS)  # type: ignore[arg-type]
+            parser = _Parser(request.headers, stream, max_files=MAX_FILES, max_fields=MAX_FIELDS)
             return await parser.parse()
         if kind == URLENCODED:
-            return await FormParser(request.headers, request.stream(), max_fields=MAX_FIELDS).parse()  # type: ignore[arg-type]
+            return await FormParser(request.headers, request.stream(), max_fields=MAX_FIELDS).parse()
     except MultiPartException as error:
         raise Refused(400, f"The form cannot be read. {error.message}") from None
     except (LookupError, ValueError):  # charsets that do not exist, or that decode nothing
@@ -149,9 +149,9 @@ def _extended_name(disposition: str) -> str | None:
     values = [value for name, value in message.get_params([], "Content-Disposition") if name == "filename"]
     if not values or any(isinstance(value, str) for value in values):  # a plain name goes before
         return None
-    charset, _, text = values[0]
+    charset, _, text = map(str, values[0])
     try:
-        return str(text).encode("latin-1").decode(charset or "utf-8")
+        return text.encode("latin-1").decode(charset)
     except (LookupError, ValueError):
         raise MultiPartException(
             'The file name (filename*) of a part cannot be read. Send it as filename="jobs.csv".'

@@ -176,6 +176,10 @@ CREATE TABLE ops.holds (
 )
 DISTSTYLE ALL;
 
+-- migrate_0007_known_parameters
+-- The moment it is applied is what counts: the conf of runs that were triggered before may have any keys.
+COMMENT ON TABLE ops.migrations IS 'Changes of the schema, and when each was applied';
+
 -- create_table
 -- No keys are declared: nothing enforces them, but the planner would rely on them.
 CREATE TABLE IF NOT EXISTS public.departments (
