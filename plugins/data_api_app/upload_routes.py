@@ -34,13 +34,13 @@ from data_api_app.upload_orders import (
 from data_api_app.waiting import End
 from datamart.errors import FileRejected
 from datamart.ledger import Ledger
-from datamart.loads import Outcome, Verdict, upload_load_id
+from datamart.loads import Outcome, upload_load_id
 from datamart.objects import rejected_key
 from datamart.parameter_names import shown_name
 from datamart.rejects import kept_reject, names_in
 from datamart.routing import table_for
 from datamart.tables import TABLES, Table
-from datamart.upload_answer import Judged, own_names
+from datamart.upload_answer import Judged, is_judged, own_names
 from datamart.uploads import envelope, upload_id
 from datamart.warehouse.values import Ended
 
@@ -174,7 +174,7 @@ async def _answer(request: Request, one: str, end: End | None) -> JSONResponse:
         if content["nrows_failed"]:
             links["rejected"] = f"{root}/loads/{content['load_id']}/rejected.csv"
     content |= {"upload_id": one, "links": links}
-    if content["verdict"] == Verdict.REJECTED and content["code"] != "all_rows_bad":
+    if not is_judged(content["verdict"], content["code"]):
         return JSONResponse({"error": content["result"], **content}, 422)
     return JSONResponse(content)
 
