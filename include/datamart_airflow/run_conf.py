@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from airflow.sdk import Context
+from airflow.sdk.configuration import conf as configuration
 from airflow.sdk.exceptions import AirflowFailException
 
 from datamart.parameter_names import shown_name, unknown_name
@@ -26,9 +27,14 @@ def refuse_unknown_conf(context: Context) -> None:
     It is the ``pre_execute`` hook of every task, so it is the first thing that happens in a run.
 
     Raises:
-        AirflowFailException: there is an unknown key.
+        AirflowFailException: there is an unknown key, or Airflow is set to ignore all of them.
     """
     run, known = context["dag_run"], list(context["dag"].params)
+    if run.conf and not configuration.getboolean("core", "dag_run_conf_overrides_params"):
+        raise AirflowFailException(
+            "Airflow ignores the conf of this run, as [core] dag_run_conf_overrides_params is False. Nothing was done. "
+            "Set it to True and trigger the Dag again."
+        )
     unknown = unknown_keys(run.conf, known)
     if not unknown:
         return

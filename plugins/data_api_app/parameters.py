@@ -130,9 +130,10 @@ def ignored_warning(names: Sequence[str]) -> str:
 async def _form(request: Request, known: KnownNames) -> FormData:
     """The request's form; a body that the route does not read is refused unless it says nothing."""
     kind = media_type(request)
+    if known.takes_form and kind != MULTIPART:
+        return FormData()  # the route itself refuses it, with the way to send a file
     if kind not in (MULTIPART, URLENCODED):
-        if not known.takes_form:
-            _require_nothing(kind, await request.body(), known)
+        _require_nothing(kind, await request.body(), known)
         return FormData()
     form = await read_form(request)
     files = [name for name, value in form.multi_items() if isinstance(value, UploadFile)]

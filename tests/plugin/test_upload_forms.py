@@ -107,6 +107,12 @@ def test_a_body_that_is_no_form_is_told_how_to_send_one(world: World, kind: str 
     assert_refused(answer, 415, words, EXAMPLE)
 
 
+def test_a_large_file_as_curl_sends_it_without_a_form_is_told_how_to_send_it(world: World) -> None:
+    for body in (b"1,Baker\n" * 200_000, b"dry_run=true&" * 200):
+        answer = send(world, BEARER | {"Content-Type": "application/x-www-form-urlencoded"}, body)
+        assert_refused(answer, 415, "--data-binary", EXAMPLE)
+
+
 @pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; x=y"])
 @pytest.mark.parametrize("known", [True, False])
 def test_a_form_without_a_boundary(world: World, kind: str, known: bool) -> None:

@@ -70,3 +70,11 @@ def test_a_run_that_was_triggered_before_is_exempt_and_the_log_says_what_is_igno
     triggered_before.append(True)
     refuse_unknown_conf(context({"table": "jobs", "ticket": 17}))
     assert "'ticket'" in caplog.text
+
+
+@pytest.mark.usefixtures("triggered_before")
+def test_conf_that_airflow_itself_would_ignore_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__DAG_RUN_CONF_OVERRIDES_PARAMS", "False")
+    refuse_unknown_conf(context({}))
+    with pytest.raises(AirflowFailException, match="dag_run_conf_overrides_params is False"):
+        refuse_unknown_conf(context({"table": "jobs"}))
