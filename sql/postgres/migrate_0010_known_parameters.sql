@@ -1,2 +1,2 @@
--- The moment it is applied is what counts: the conf of runs that were triggered before may have any keys.
-COMMENT ON TABLE ops.migrations IS 'Changes of the schema, and when each was applied';
+-- Nothing changes but that it is applied, and when: runs that were triggered before may have conf of any keys.
+SELECT COUNT(*) FROM ops.migrations;
