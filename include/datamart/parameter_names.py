@@ -39,7 +39,7 @@ def unknown_name(name: str, known: Iterable[str], kind: str = "parameter") -> st
     if nearest is not None:
         return f"There is no {kind} {shown_name(name)}. Did you mean '{nearest}'?"
     return f"There is no {kind} {shown_name(name)}. " + (
-        f"Known: {', '.join(names)}." if names else f"Send none; no {kind} is known here."
+        f"Known: {', '.join(names)}." if names else f"No {kind} is accepted here."
     )
 
 

@@ -27,12 +27,12 @@ OLDER_API = frozenset({("POST", "/upload"), ("GET", "/insights")})
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _MAX_WARNED = 10
 _PLACES = {
-    "query": "is a parameter of the address, as in ?{}=...",
-    "form": "is a field of the form",
+    "query": "is a query parameter: send it as ?{}=... in the URL",
+    "form": "is a form field",
     "header": "is a header",
 }
 
-_SENT = {"query": "in the address", "form": "as a form field", "body": "in the body"}
+_SENT = {"query": "in the URL", "form": "as a form field", "body": "in the body"}
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,9 @@ class KnownNames:
                 continue
             found = nearest_name(name, getattr(self, other))
             if found is not None:
-                return f"{shown_name(name)} was sent {_SENT[place]}; '{found}' {text.format(found)}. Nothing was done."
+                return (
+                    f"{shown_name(name)} was sent {_SENT[place]}, but '{found}' {text.format(found)}. Nothing was done."
+                )
         return None
 
 
@@ -154,7 +156,7 @@ def _require_nothing(kind: str, body: bytes, known: KnownNames) -> None:
     if isinstance(said, dict) and said:
         known.require(said, "body")
     if said not in ({}, None):
-        where = f" Its parameters are in the address: {', '.join(known.query)}." if known.query else ""
+        where = f" Its parameters go into the URL: {', '.join(known.query)}." if known.query else ""
         raise Refused(400, f"This route takes no body.{where}")
 
 

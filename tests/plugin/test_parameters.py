@@ -174,8 +174,8 @@ def test_a_field_of_an_upload_that_is_meant_for_something_is_refused(real: World
 @pytest.mark.parametrize(
     ("target", "words"),
     [
-        ("/upload?file=jobs.csv", "'file' is a field of the form"),
-        ("/upload?username=ann", "'username' is a field of the form"),
+        ("/upload?file=jobs.csv", "'file' is a form field"),
+        ("/upload?username=ann", "'username' is a form field"),
         ("/upload?idempotencyKey=x", "'Idempotency-Key' is a header"),
     ],
 )
@@ -187,9 +187,9 @@ def test_what_is_sent_in_the_wrong_place_is_told(real: World, target: str, words
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"data": {"dry_run": "true"}}, "'dry_run' is a parameter of the address"),
-        ({"data": LOGIN | {"dry_run": "true"}}, "'dry_run' is a parameter of the address"),
-        ({"json": {"dry_run": True}}, "'dry_run' is a parameter of the address"),
+        ({"data": {"dry_run": "true"}}, "'dry_run' is a query parameter"),
+        ({"data": LOGIN | {"dry_run": "true"}}, "'dry_run' is a query parameter"),
+        ({"json": {"dry_run": True}}, "'dry_run' is a query parameter"),
         ({"json": ["dry_run"]}, "takes no body"),
         ({"content": b"dry_run", "headers": {"Content-Type": "text/plain"}}, "takes no body"),
         ({"content": b"{", "headers": {"Content-Type": JSON}}, "takes no body"),

@@ -57,7 +57,7 @@ def test_a_name_that_is_never_ending_is_compared_in_no_time() -> None:
 def test_the_sentence_names_the_nearest_name_or_else_all_of_them() -> None:
     assert unknown_name("dryRun", ["table", "dry_run"]) == "There is no parameter 'dryRun'. Did you mean 'dry_run'?"
     assert unknown_name("x", ["bb", "aa"], "conf key") == "There is no conf key 'x'. Known: aa, bb."
-    assert unknown_name("x", []) == "There is no parameter 'x'. Send none; no parameter is known here."
+    assert unknown_name("x", []) == "There is no parameter 'x'. No parameter is accepted here."
 
 
 @pytest.mark.parametrize("name", ['"\r\nSet-Cookie: a', "é\u2028", "\\", "x" * 500])

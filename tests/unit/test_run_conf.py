@@ -60,7 +60,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_name(triggered_before: list[
 
 def test_a_dag_without_parameters_takes_none(triggered_before: list[bool]) -> None:
     triggered_before.append(False)
-    with pytest.raises(AirflowFailException, match="no conf key is known here"):
+    with pytest.raises(AirflowFailException, match="No conf key is accepted here"):
         refuse_unknown_conf(context({"dry_run": True}, ()))
 
 
