@@ -24,6 +24,7 @@ from airflow.sdk import AssetAlias, Param, TaskGroup, dag, task
 from datamart.tables import TABLES, load_order
 from datamart_airflow.alerts import TaskFailed
 from datamart_airflow.assets import CHANGED
+from datamart_airflow.dag_defaults import DEFAULT_ARGS
 
 TABLE_NAMES = [table.name for table in TABLES]
 SPLIT_LARGE_FILES = bool(os.environ.get("DATAMART_RANGE_BYTES"))
@@ -35,7 +36,7 @@ SPLIT_LARGE_FILES = bool(os.environ.get("DATAMART_RANGE_BYTES"))
     max_active_runs=1,
     doc_md=__doc__,
     tags=["load"],
-    default_args={"owner": "datamart", "retries": 3, "retry_delay": timedelta(seconds=5)},
+    default_args={**DEFAULT_ARGS, "retries": 3, "retry_delay": timedelta(seconds=5)},
     params={
         "prefix": Param(
             "historic/", type="string", minLength=1, description="Folder in the data bucket, with the / at its end."

@@ -21,6 +21,7 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import AssetAlias, dag, task
 
 from datamart_airflow.assets import CHANGED
+from datamart_airflow.dag_defaults import DEFAULT_ARGS
 from datamart_airflow.landing_queue import landing_schedule, landing_wait
 from datamart_airflow.landing_sensor import LandingSensor
 
@@ -34,7 +35,7 @@ from datamart_airflow.landing_sensor import LandingSensor
     doc_md=__doc__,
     tags=["load"],
     default_args={
-        "owner": "datamart",
+        **DEFAULT_ARGS,
         "retries": 3,
         "retry_delay": timedelta(seconds=10),
         "retry_exponential_backoff": 2,

@@ -17,6 +17,7 @@ from airflow.sdk import AssetAlias, Param, dag, task
 
 from datamart_airflow.alerts import TaskFailed
 from datamart_airflow.assets import CHANGED
+from datamart_airflow.dag_defaults import DEFAULT_ARGS
 
 
 @dag(
@@ -25,7 +26,7 @@ from datamart_airflow.assets import CHANGED
     max_active_runs=64,
     doc_md=__doc__,
     tags=["load"],
-    default_args={"owner": "datamart", "retries": 3, "retry_delay": timedelta(seconds=2)},
+    default_args={**DEFAULT_ARGS, "retries": 3, "retry_delay": timedelta(seconds=2)},
     params={
         "key": Param(
             "historic/jobs.csv",

@@ -21,6 +21,7 @@ from datetime import timedelta
 from airflow.sdk import CronTriggerTimetable, Param, dag, task
 
 from datamart_airflow.alerts import TaskFailed
+from datamart_airflow.dag_defaults import DEFAULT_ARGS
 
 
 @dag(
@@ -32,7 +33,7 @@ from datamart_airflow.alerts import TaskFailed
     doc_md=__doc__,
     tags=["maintenance"],
     default_args={
-        "owner": "datamart",
+        **DEFAULT_ARGS,
         "retries": 3,
         "retry_delay": timedelta(seconds=30),
         "on_failure_callback": TaskFailed(),

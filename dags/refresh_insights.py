@@ -14,6 +14,7 @@ from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag, task
 
 from datamart_airflow.alerts import TaskFailed
 from datamart_airflow.assets import TABLE_ASSETS
+from datamart_airflow.dag_defaults import DEFAULT_ARGS
 
 departments, *others = TABLE_ASSETS.values()
 any_table = departments
@@ -28,7 +29,7 @@ for other in others:
     doc_md=__doc__,
     tags=["insights"],
     default_args={
-        "owner": "datamart",
+        **DEFAULT_ARGS,
         "retries": 3,
         "retry_delay": timedelta(seconds=10),
         "on_failure_callback": TaskFailed(),

@@ -19,6 +19,7 @@ from airflow.sdk import AssetAlias, Param, dag, task
 from datamart.tables import TABLES
 from datamart_airflow.alerts import TaskFailed
 from datamart_airflow.assets import CHANGED
+from datamart_airflow.dag_defaults import DEFAULT_ARGS
 
 TABLE_NAMES = [table.name for table in TABLES]
 
@@ -30,7 +31,7 @@ TABLE_NAMES = [table.name for table in TABLES]
     doc_md=__doc__,
     tags=["recovery"],
     default_args={
-        "owner": "datamart",
+        **DEFAULT_ARGS,
         "retries": 3,
         "retry_delay": timedelta(seconds=5),
         "on_failure_callback": TaskFailed(),

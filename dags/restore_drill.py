@@ -14,6 +14,7 @@ from datetime import timedelta
 from airflow.sdk import CronTriggerTimetable, Param, dag, task
 
 from datamart_airflow.alerts import TaskFailed
+from datamart_airflow.dag_defaults import DEFAULT_ARGS
 
 
 @dag(
@@ -23,7 +24,7 @@ from datamart_airflow.alerts import TaskFailed
     doc_md=__doc__,
     tags=["recovery"],
     default_args={
-        "owner": "datamart",
+        **DEFAULT_ARGS,
         "retries": 3,
         "retry_delay": timedelta(seconds=10),
         "on_failure_callback": TaskFailed(),

@@ -18,6 +18,7 @@ from airflow.sdk import AssetAlias, Param, dag, task
 
 from datamart_airflow.alerts import TaskFailed
 from datamart_airflow.assets import CHANGED
+from datamart_airflow.dag_defaults import DEFAULT_ARGS
 
 
 @dag(
@@ -27,7 +28,7 @@ from datamart_airflow.assets import CHANGED
     doc_md=__doc__,
     tags=["recovery"],
     default_args={
-        "owner": "datamart",
+        **DEFAULT_ARGS,
         "retries": 3,
         "retry_delay": timedelta(seconds=5),
         "on_failure_callback": TaskFailed(),

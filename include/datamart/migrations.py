@@ -56,6 +56,12 @@ def migrate(
     return applied
 
 
+def applied_at(warehouse: Warehouse, name: str) -> datetime | None:
+    """When the migration ``migrate_<number>_<name>`` was applied here; its number differs by dialect."""
+    found = warehouse.query("SELECT name, applied_at FROM ops.migrations")
+    return next((moment for stem, moment in found if stem.split("_", 2)[-1] == name), None)
+
+
 def _create_warnings(warehouse: Warehouse, tables: tuple[Table, ...]) -> None:
     """Views of the rows that refer to nothing (yet), for every reference of the dictionary."""
     keys = {table.name: table.key for table in tables}

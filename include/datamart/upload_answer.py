@@ -15,6 +15,8 @@ from datamart.tables import Table
 _ALL = "All the records have been uploaded"
 _SOME = "Errors founded on records failed, successfully uploaded {} registers"
 """Both word for word as clients of the older API may compare them."""
+_NOTHING_NEW = "All the records are in the table already; nothing changed"
+ALL_ROWS_BAD = "all_rows_bad"
 RAW = "_raw"
 """The key of a failed row's own text, where it fits no columns."""
 
@@ -35,14 +37,14 @@ class Judged:
         outcome, counts = self.outcome, self.outcome.counts
         dry = outcome.verdict is Verdict.DRY_RUN
         verdict = outcome.forecast if dry and outcome.forecast else outcome.verdict
-        accepted = 0 if verdict is Verdict.REJECTED else counts.inserted + counts.updated + counts.unchanged
+        written = 0 if verdict is Verdict.REJECTED else counts.inserted + counts.updated
         return {
             "file": self.name,
             "type": self.table.name,
             "columns": list(self.table.names),
             "rows": counts.read,
-            "result": self._result(verdict, accepted),
-            "nrows_inserted": accepted,
+            "result": self._result(verdict, written),
+            "nrows_inserted": written,
             "rows_failed": [self._values(reject) for reject in self.rejects],
             "nrows_failed": counts.rejected,
             "duration(s)": round(self.seconds, 2),
@@ -64,13 +66,15 @@ class Judged:
             ],
         }  # fmt: skip
 
-    def _result(self, verdict: Verdict, accepted: int) -> str:
+    def _result(self, verdict: Verdict, written: int) -> str:
         outcome = self.outcome
         if outcome.verdict is Verdict.DRY_RUN or verdict is Verdict.DUPLICATE:
             return outcome.message
-        if verdict is Verdict.REJECTED and outcome.code != "all_rows_bad":
+        if not is_judged(verdict, outcome.code):
             return outcome.message
-        return _SOME.format(accepted) if outcome.counts.rejected else _ALL
+        if outcome.counts.rejected:
+            return _SOME.format(written)
+        return _ALL if written else outcome.message or _NOTHING_NEW
 
     def _values(self, reject: Reject) -> dict[str, str]:
         """A failed row as it was sent, by column."""
@@ -81,6 +85,11 @@ class Judged:
         sent = dict(zip(self.names, values, strict=False))
         row = {column: sent.get(column, "") for column in self.table.names}
         return row if reject.fits_columns else row | {RAW: reject.raw.decode("utf-8", "replace")}
+
+
+def is_judged(verdict: str, code: str | None) -> bool:
+    """Whether the rows of a file were judged one by one, though all may be bad; if not, the file was refused whole."""
+    return verdict != Verdict.REJECTED or code == ALL_ROWS_BAD
 
 
 def as_object(judged: Mapping[str, Any]) -> bytes:

@@ -38,7 +38,9 @@ class UploadAnswer(BaseModel):
     columns: list[str]
     rows: int = Field(description="Rows read.")
     result: str
-    nrows_inserted: int = Field(description="Rows of the file that are in the table: new, updated and unchanged ones.")
+    nrows_inserted: int = Field(
+        description="Rows that this file has put into the table: new and updated ones; `counts` has the unchanged."
+    )
     rows_failed: list[dict[str, str]] = Field(description="Rejected rows with their values as sent.")
     nrows_failed: int
     duration: float = Field(alias="duration(s)", description="Seconds from the request to the verdict.")
@@ -189,6 +191,7 @@ class Changed(BaseModel):
     rows: int = Field(description="Rows of the table then.")
     commit_seq: int
     notes: list[str]
+    note: str | None = Field(description="That nothing changed, as nothing was different; null: rows changed.")
     dry_run: bool
     refused: bool = Field(
         description="A dry run has found what the change would be refused for; see message and notes."

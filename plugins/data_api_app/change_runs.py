@@ -162,11 +162,22 @@ async def answer_of(request: Request, caller: Caller, run: ChangeRun, state: str
         "result": told["message"] if told["dry_run"] else run.done,
         "duration(s)": await _seconds(request, caller, run),
         **{name: told[name] for name in _TOLD},
+        "note": _note(run, told),
         "at": told["target_at"],
         "table": run.table,
         **own,
     }
     return JSONResponse(content)
+
+
+def _note(run: ChangeRun, told: Mapping[str, Any]) -> str | None:
+    """That a change which was done has found nothing to change: its result alone would not say so."""
+    if told["dry_run"] or told["added"] or told["changed"] or told["removed"]:
+        return None
+    if run.load_id is not None:
+        return f"No row of the table {run.table} changed."
+    state = "what it was at that moment" if told["target_at"] else "the backup"
+    return f"The table was already equal to {state}; nothing changed."
 
 
 async def _told(request: Request, caller: Caller, run: ChangeRun) -> dict[str, Any] | None:

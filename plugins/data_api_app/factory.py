@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.types import Receive, Scope, Send
 
 from data_api_app import (
@@ -22,6 +22,7 @@ from data_api_app import (
 )
 from data_api_app.airflow_app import Airflow
 from data_api_app.guard import Guard
+from data_api_app.parameters import require_known
 from data_api_app.passwords import Passwords
 from data_api_app.sources import Sources
 from data_api_app.waiting import Waiting
@@ -60,6 +61,7 @@ def create_app() -> FastAPI:
         openapi_url=None,
         lifespan=lifespan,
         redirect_slashes=False,
+        dependencies=[Depends(require_known)],
     )
     app.state.settings, app.state.airflow, app.state.sources = settings, airflow, sources
     app.state.waiting = Waiting(sources, airflow)

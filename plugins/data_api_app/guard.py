@@ -7,8 +7,7 @@ Known is who sends a bearer token of Airflow, its session cookie, name and passw
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +18,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from data_api_app import airflow_app
+from data_api_app.forms import MULTIPART, URLENCODED, media_type, read_form, unpacked
+from data_api_app.parameters import LOGIN_FIELDS, ignored_warning
 from data_api_app.passwords import Passwords
 from data_api_app.refusals import Refused, of_file, unexpected
 from datamart.uploads import MOST_BYTES, too_large
@@ -28,7 +29,6 @@ MOST_BODY = MOST_BYTES + 64 * 1024
 _MOST_DRAINED = 64 * 1024 * 1024
 _MOST_FIELDS_BYTES = 64 * 1024
 _SAFE = ("GET", "HEAD", "OPTIONS")
-_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 _NOBODY = (
     "Who are you? Send a token of Airflow (Authorization: Bearer ...), a user's name and password (HTTP Basic, or the "
     "form fields username and password), or log in to Airflow in this browser."
@@ -90,7 +90,7 @@ class Guard:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message = _not_kept(message)
+                message = _warned(_not_kept(message), scope)
             await send(message)
 
         try:
@@ -110,7 +110,8 @@ class Guard:
             return receive
         explicit = "authorization" in request.headers
         caller = await self._caller(request, None) if explicit else None
-        body = await _body(request, receive)
+        body = unpacked(request.headers, await _body(request, receive), MOST_BODY)
+        request = Request(_with_plain_body(scope, body))
         state["caller"] = caller or await self._caller(request, body)
         _require_own_page(request, state["caller"])
         return _replay(body, receive)
@@ -158,26 +159,17 @@ def _basic(value: str) -> tuple[str, str]:
 
 async def _login_in(request: Request, body: bytes) -> tuple[str, str] | None:
     """Name and password among the fields of a form."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in _FORMS:
+    kind = media_type(request)
+    if kind not in (MULTIPART, URLENCODED):
         return None
-    if kind == _FORMS[1] and len(body) > _MOST_FIELDS_BYTES:
+    if kind == URLENCODED and len(body) > _MOST_FIELDS_BYTES:
         raise Refused(413, "The form is too large. Send a file as multipart/form-data.")
-    with readable_form():
-        async with Request(request.scope, _replay(body, request.receive)).form(max_files=10, max_fields=100) as form:
-            name, password = form.get("username"), form.get("password")
+    form = await read_form(Request(request.scope, _replay(body, request.receive)))
+    name, password = map(form.get, LOGIN_FIELDS)
+    await form.close()
     if not isinstance(name, str) or not isinstance(password, str):
         return None
     return (name, password) if name or password else None  # a form that was left empty says nothing
-
-
-@contextmanager
-def readable_form() -> Iterator[None]:
-    """Reading a form fails in many ways, when its sender has written nonsense."""
-    try:
-        yield
-    except (LookupError, ValueError):  # charsets that there are none of, or that decode nothing
-        raise Refused(400, "The form cannot be read. Send it as multipart/form-data in UTF-8.") from None
 
 
 def _require_own_page(request: Request, caller: Caller) -> None:
@@ -233,6 +225,22 @@ def _not_kept(message: Message) -> Message:
     if b"cache-control" in headers or not data:
         return message
     return {**message, "headers": [*message["headers"], (b"cache-control", b"no-store")]}
+
+
+def _warned(message: Message, scope: Scope) -> Message:
+    """The start of an answer, with a warning of names in the request that were ignored."""
+    ignored = scope["state"].get("ignored_names")
+    if not ignored:
+        return message
+    return {**message, "headers": [*message["headers"], (b"warning", ignored_warning(ignored).encode("latin-1"))]}
+
+
+def _with_plain_body(scope: Scope, body: bytes) -> Scope:
+    """The scope, whose headers say now that the body is not packed."""
+    if any(name.lower() == b"content-encoding" for name, _ in scope["headers"]):
+        kept = [one for one in scope["headers"] if one[0].lower() not in (b"content-encoding", b"content-length")]
+        scope["headers"] = [*kept, (b"content-length", str(len(body)).encode())]
+    return scope
 
 
 def _replay(body: bytes, receive_more: Receive) -> Receive:

@@ -49,6 +49,9 @@ Everything but the greeting asks who you are: send a token of Airflow (`Authoriz
 `POST /auth/token`), a user's name and password (HTTP Basic, or the form fields `username` and `password`), or be logged
 in to Airflow in this browser. What you may do in Airflow you may do here.
 
+Parameters that a route does not know are refused; `POST /upload` and `GET /insights` let those pass that resemble no
+known name, and name them in the header `Warning`. Bodies may be packed with gzip (`Content-Encoding: gzip`).
+
 Errors are JSON, `{"error": "what happened and what to do"}`. Routes are the same with and without a slash at the end.
 """
 
@@ -71,7 +74,9 @@ _UNKNOWN: Responses = {
     503: _error("Airflow, the warehouse or S3 does not answer.", "The Dag ingest_upload is paused."),
 }
 _GUARDED: Responses = _UNKNOWN | {
-    400: _error("A parameter that cannot work.", "limit: input should be greater than or equal to 1."),
+    400: _error(
+        "A parameter that cannot work, or that is not known.", "There is no parameter 'dryRun'. Did you mean 'dry_run'?"
+    ),
     403: _error("You may not do this.", "You may not see the Dag refresh_insights."),
 }
 OPEN: Responses = {200: {"description": "A greeting."}}
@@ -111,7 +116,10 @@ UPLOAD: Responses = (
         ),
         409: _error("The Idempotency-Key stands for another file.", "This Idempotency-Key was used for another file."),
         413: _error("The file is too large.", "The file is larger than 2 MiB."),
-        415: _error("No form, or no CSV.", "The file is a PDF, whatever its name. Send CSV in UTF-8."),
+        415: _error(
+            "No form, no CSV, or a Content-Encoding that is not known.",
+            "The file is a PDF, whatever its name. Send CSV in UTF-8.",
+        ),
     }
 )
 UPLOAD_STATUS: Responses = _GUARDED | _ENDS | {404: _error("There is none.", "There is no such upload.")}
@@ -174,21 +182,32 @@ CHART: Responses = _GUARDED | {
     200: {"description": "The records.", "content": {"text/csv": {"schema": {"type": "string"}}}}
 }
 BACKUP: Responses = _GUARDED | {200: _json(BackupStarted, "It was started.")}
-DRILL: Responses = BACKUP | {409: _error("The backup is damaged.", "The manifest of backup x is not what was written.")}
+_NO_BACKUP: Responses = {404: _error("There is no such backup.", "There is no backup x. The newest are: y.")}
+DRILL: Responses = (
+    BACKUP
+    | _NO_BACKUP
+    | {409: _error("The backup is damaged, or there is none.", "The manifest of backup x is not what was written.")}
+)
 RESTORE_STATUS: Responses = _GUARDED | {
     200: _json(Restored, "The table is as it was then; of a dry run, what would change."),
     202: _json(Restoring, "It takes longer; ask again at the address in `Location`."),
     404: _error("There is none.", "There is no such restore."),
     409: _error("It cannot be done; nothing was touched.", "Part jobs/part-0 of backup x was changed (SHA-256)."),
 }
-RESTORE: Responses = {code: answer for code, answer in RESTORE_STATUS.items() if code != 404}
+RESTORE: Responses = (
+    RESTORE_STATUS
+    | _NO_BACKUP
+    | {422: _error("The moment cannot be reached.", "There is no backup of jobs from before 2001-01-01T00:00:00Z.")}
+)
 UNDO_STATUS: Responses = _GUARDED | {
     200: _json(Undone, "The load's rows are what they were before it; of a dry run, what would change."),
     202: _json(Undoing, "It takes longer; ask again at the address in `Location`."),
     404: _error("There is none.", "There is no such undo."),
-    409: _error("Later loads have the same rows; nothing was touched.", "Load 1 was not undone. Later loads have ..."),
+    409: _error(
+        "Later loads have the same rows, or there is nothing to undo; nothing was touched.", "Load 1 is undone already."
+    ),
 }
-UNDO: Responses = {code: answer for code, answer in UNDO_STATUS.items() if code != 404}
+UNDO: Responses = UNDO_STATUS | {404: _error("There is no such load.", "load_id: there is no load 1 of a table.")}
 BACKUPS: Responses = _GUARDED | {200: _json(Backups, "The backups, newest first.")}
 HEALTH: Responses = _GUARDED | {
     200: _json(Health, "All is well, or nothing critical is found.", {"healthy": True, "findings": []}),

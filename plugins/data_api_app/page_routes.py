@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Annotated
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, Query
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from datamart.tables import TABLES
 
-PAGES = ("insights", "loads", "backups")
 FILES = Path(__file__).parent / "pages"
 
 _POLICY = "; ".join((
@@ -56,10 +56,34 @@ def _path(scope: Scope) -> str:
     return str(scope["path"]).removeprefix(scope.get("root_path", ""))
 
 
+async def _insights_address(year: str | None = None) -> None:
+    """What the page of insights keeps in its address."""
+
+
+async def _loads_address(
+    load: str | None = None,
+    table: str | None = None,
+    verdict: str | None = None,
+    begin: Annotated[str | None, Query(alias="from")] = None,
+    end: Annotated[str | None, Query(alias="to")] = None,
+) -> None:
+    """What the page of loads keeps in its address."""
+
+
+async def _backups_address() -> None:
+    """The page of backups keeps nothing in its address."""
+
+
+PAGES = {"insights": _insights_address, "loads": _loads_address, "backups": _backups_address}
+"""The pages, and what each reads of its own address, in the browser."""
+
+
 def install(app: FastAPI) -> None:
     """Add the pages, for those who are known; what they show is asked of the other routes, with their rights."""
-    for name in PAGES:
-        app.add_api_route(f"/pages/{name}", _page(name), methods=["GET"], include_in_schema=False)
+    for name, address in PAGES.items():
+        app.add_api_route(
+            f"/pages/{name}", _page(name), methods=["GET"], include_in_schema=False, dependencies=[Depends(address)]
+        )
     app.mount("/page-files", _Guarded(StaticFiles(directory=FILES / "files")), name="page-files")
 
 

@@ -15,14 +15,14 @@ from starlette.responses import JSONResponse
 
 from data_api_app import openapi, rights
 from data_api_app.change_runs import RESTORES, UNDOS, ChangeRun, answer_of, known_run, start, started, wait_for
-from data_api_app.refusals import Refused, parameter
+from data_api_app.recovery_checks import require_backup, require_restorable, require_undoable, table_of
+from data_api_app.refusals import parameter
 from data_api_app.rights import BACKUP_DAG, DRILL_DAG, RESTORE_DAG, UNDO_DAG
-from datamart.errors import BackupDamaged
-from datamart.ledger import Ledger
 from datamart.loads import LARGEST_ID
 from datamart.moments import moment_of
 from datamart.recovery.backup_list import MOST_LISTED, backup_list, proven
 from datamart.recovery.catalogue import Catalogue
+from datamart.recovery.point import Wanted
 from datamart.tables import TABLES, table_named
 
 router = APIRouter(tags=["recovery"])
@@ -62,8 +62,7 @@ async def drill(request: Request, backup_id: BackupId = None) -> JSONResponse:
     proven; a drill that fails alerts, and the log of its run says why."""
     began = time.monotonic()
     caller = await rights.trigger(request, DRILL_DAG)
-    if backup_id is not None:
-        await _require_backup(request, backup_id)
+    await require_backup(request, backup_id)
     run_id = await start(request, caller, DRILL_DAG, {"backup_id": backup_id or "latest"})
     return started(request, DRILL_DAG, run_id, f"Drill with backup {backup_id or 'latest'} started.", began)
 
@@ -86,15 +85,17 @@ async def restore(
     """Bring one table to a backup, or to any moment after the oldest one, in one step. Needs an operator's rights.
 
     Files that were loaded after that point count as new when they come again; what is replaced is in the history.
+    Where nothing was different, `note` says that nothing changed.
     """
     caller = await rights.operate(request, RESTORE_DAG)
     with parameter():
         name = table_named(table).name
-        moment = moment_of(at).isoformat() if at is not None else None
+        moment = moment_of(at) if at is not None else None
+    await require_restorable(request, Wanted(name, backup_id, moment))
     conf = {
         "table": name,
         "backup_id": backup_id or "latest",
-        "at": moment,
+        "at": moment.isoformat() if moment else None,
         "into": None,
         "dry_run": dry_run,
         "seen": seen,
@@ -127,7 +128,7 @@ async def undo(
     The file counts as new when it comes again.
     """
     caller = await rights.operate(request, UNDO_DAG)
-    table = await _table_of(request, load_id)
+    table = await require_undoable(request, load_id)
     conf = {"load_id": load_id, "dry_run": dry_run, "later_rows": later_rows.value}
     run_id = await start(request, caller, UNDO_DAG, conf)
     return await wait_for(request, caller, ChangeRun(UNDOS, run_id, table, dry_run, load_id), wait)
@@ -139,7 +140,7 @@ async def undo_status(request: Request, undo_id: ChangeId) -> JSONResponse:
     caller = await rights.read(request, UNDO_DAG)
     conf, state = await known_run(request, caller, UNDOS, undo_id)
     load_id = conf.get("load_id", "0")
-    table = await _table_of(request, load_id)
+    table = await table_of(request, load_id)
     run = ChangeRun(UNDOS, f"{UNDO_DAG}__{undo_id}", table, conf.get("dry_run", True), load_id)
     return await answer_of(request, caller, run, state)
 
@@ -158,32 +159,3 @@ async def backups(
     known = await sources.ask(proven)
     found = await sources.thread(lambda: backup_list(Catalogue(sources.backups()), known, limit, after))
     return JSONResponse(found, headers={"Cache-Control": "no-store"})
-
-
-async def _require_backup(request: Request, backup_id: str) -> None:
-    """There is such a backup.
-
-    Raises:
-        Refused: 400, or 409 when its manifest is damaged.
-    """
-    sources = request.app.state.sources
-    try:
-        with parameter():
-            await sources.thread(lambda: Catalogue(sources.backups()).read(backup_id))
-    except BackupDamaged as error:
-        raise Refused(409, str(error)) from None
-
-
-async def _table_of(request: Request, load_id: str) -> str:
-    """The table that a load was for.
-
-    Raises:
-        Refused: 400.
-    """
-    number = int(load_id)
-    found = None
-    if number <= LARGEST_ID:
-        found = await request.app.state.sources.ask(lambda opened: Ledger(opened).one(number))
-    if found is None or found["table"] is None:
-        raise Refused(400, f"load_id: there is no load {load_id} of a table. See loads for those there are.")
-    return str(found["table"])

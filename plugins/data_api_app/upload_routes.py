@@ -15,7 +15,7 @@ from starlette.datastructures import UploadFile
 from starlette.responses import JSONResponse
 
 from data_api_app import openapi, rights
-from data_api_app.guard import readable_form
+from data_api_app.forms import MULTIPART, URLENCODED, file_content, media_type
 from data_api_app.refusals import Refused, of_file
 from data_api_app.rights import UPLOAD_DAG
 from data_api_app.upload_orders import (
@@ -34,12 +34,13 @@ from data_api_app.upload_orders import (
 from data_api_app.waiting import End
 from datamart.errors import FileRejected
 from datamart.ledger import Ledger
-from datamart.loads import Outcome, Verdict, upload_load_id
+from datamart.loads import Outcome, upload_load_id
 from datamart.objects import rejected_key
+from datamart.parameter_names import shown_name
 from datamart.rejects import kept_reject, names_in
 from datamart.routing import table_for
 from datamart.tables import TABLES, Table
-from datamart.upload_answer import Judged, own_names
+from datamart.upload_answer import Judged, is_judged, own_names
 from datamart.uploads import envelope, upload_id
 from datamart.warehouse.values import Ended
 
@@ -118,23 +119,42 @@ async def status(
 
 
 async def _file_in(request: Request) -> tuple[str, bytes]:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "multipart/form-data" or request.headers.get("content-encoding", "identity") != "identity":
-        raise Refused(
-            415, "Send a form (multipart/form-data) whose part 'file' is the CSV file: curl -F file=@jobs.csv ..."
-        )
-    with readable_form():
-        async with request.form(max_files=10, max_fields=100) as form:
-            parts = form.getlist("file")
-            others = [part for name, part in form.multi_items() if name != "file" and isinstance(part, UploadFile)]
-            if len(parts) != 1 or others:
-                raise Refused(
-                    400, f"The form must hold one file, in the part 'file'; it holds {len(parts) + len(others)}."
-                )
-            part = parts[0]
-            if not isinstance(part, UploadFile):
-                raise Refused(400, "The part 'file' of the form must be a file with a name: curl -F file=@jobs.csv ...")
-            return part.filename or "", await part.read()
+    """Name and bytes of the one file in the request's form.
+
+    Raises:
+        Refused: 415 when there is no form, 400 when it does not hold one file in the field ``file``.
+    """
+    example = f'curl -H "Authorization: Bearer $token" -F file=@jobs.csv "$AIRFLOW_URL{request.scope["path"]}"'
+    kind = media_type(request)
+    if kind != MULTIPART:
+        raise Refused(415, f"{_no_form(kind)} Send a form (multipart/form-data) with the CSV file in 'file': {example}")
+    sent = request.state.form.multi_items()
+    files = [(name, part) for name, part in sent if isinstance(part, UploadFile)]
+    texts = [name for name, part in sent if name == "file" and not isinstance(part, UploadFile)]
+    if len(files) + len(texts) > 1:
+        fields = ", ".join(shown_name(name) for name in dict.fromkeys([name for name, _ in files] + texts))
+        wording = f"The form holds {len(files) + len(texts)} files, in {fields}. Send one file, in the field 'file'."
+        raise Refused(400, f"{wording} {example}")
+    if texts:
+        raise Refused(400, f"The field 'file' of the form is text; it must be a file with a name: {example}")
+    if not files:
+        raise Refused(400, f"The form holds no file. Send it in the field 'file': {example}")
+    field, part = files[0]
+    if field != "file":
+        wording = f"The file was sent in the field {shown_name(field)}; the field must be named 'file'"
+        raise Refused(400, f"{wording}: {example}")
+    return part.filename or "", await file_content(part)
+
+
+def _no_form(kind: str) -> str:
+    """What a body is instead of a form with files."""
+    if not kind:
+        return "The request has no Content-Type."
+    if kind == "application/json" or kind.endswith("+json"):
+        return "The body is JSON."
+    if kind == URLENCODED:
+        return f"The body is a form that holds no files ({URLENCODED}), which curl -d and --data-binary send."
+    return f"The body is {shown_name(kind)}, not a form. curl --data-binary sends the file without one."
 
 
 async def _answer(request: Request, one: str, end: End | None) -> JSONResponse:
@@ -154,7 +174,7 @@ async def _answer(request: Request, one: str, end: End | None) -> JSONResponse:
         if content["nrows_failed"]:
             links["rejected"] = f"{root}/loads/{content['load_id']}/rejected.csv"
     content |= {"upload_id": one, "links": links}
-    if content["verdict"] == Verdict.REJECTED and content["code"] != "all_rows_bad":
+    if not is_judged(content["verdict"], content["code"]):
         return JSONResponse({"error": content["result"], **content}, 422)
     return JSONResponse(content)
 

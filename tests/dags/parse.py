@@ -127,8 +127,15 @@ def described(dag: Any) -> dict[str, Any]:
         "retries": dag.default_args.get("retries"),
         "catchup": dag.catchup,
         "max_active_runs": dag.max_active_runs,
+        "unchecked": [task.task_id for task in dag.tasks if not checked(task)],
         "params": {name: param.schema | {"description": param.description} for name, param in params_of(dag)},
     }
+
+
+def checked(task: Any) -> bool:
+    """Whether the run's conf is checked before the task does anything, mapped or not."""
+    hook = task.partial_kwargs.get("pre_execute") if task.is_mapped else task._pre_execute_hook
+    return getattr(hook, "__name__", None) == "refuse_unknown_conf"
 
 
 def params_of(dag: Any) -> list[tuple[str, Any]]:

@@ -30,8 +30,12 @@ each_file = pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 
 @pytest.fixture(scope="module")
 def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The answer of ``parse``."""
-    home = tmp_path_factory.mktemp("airflow")
+    """The answer of ``parse`` for the project's Dags."""
+    return parse_folder(DAGS, tmp_path_factory.mktemp("airflow"))
+
+
+def parse_folder(dags: Path, home: Path) -> dict[str, Any]:
+    """The answer of ``parse`` for a folder, by a process of its own."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "DATAMART_"))}
     env = {
         "AIRFLOW_HOME": str(home),
@@ -41,7 +45,7 @@ def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     done = subprocess.run(
-        [sys.executable, "-P", parse.__file__, str(DAGS), str(REPOSITORY / "include")],
+        [sys.executable, "-P", parse.__file__, str(dags), str(REPOSITORY / "include")],
         cwd=home,
         env=clean | env,
         capture_output=True,
@@ -126,6 +130,28 @@ def test_the_form_can_check_and_explain_every_param(parsed: dict[str, Any], dag_
     params = parsed["dags"][dag_id]["params"]
     assert [name for name, schema in params.items() if not {"type", "enum"} & set(schema)] == []
     assert [name for name, schema in params.items() if not schema["description"]] == []
+
+
+@each_dag
+def test_no_task_of_it_starts_when_its_run_has_conf_that_it_does_not_know(parsed: dict[str, Any], dag_id: str) -> None:
+    assert parsed["dags"][dag_id]["unchecked"] == []
+
+
+def test_a_task_that_checks_no_conf_would_be_noticed(tmp_path: Path) -> None:
+    (tmp_path / "careless.py").write_text(
+        "from airflow.sdk import dag, task\n"
+        "from datamart_airflow.dag_defaults import DEFAULT_ARGS\n"
+        "@dag(schedule=None, default_args=DEFAULT_ARGS)\n"
+        "def careless():\n"
+        "    @task\n"
+        "    def careful(): return [1]\n"
+        "    @task(pre_execute=None)\n"
+        "    def hasty(one): ...\n"
+        "    careful()\n"
+        "    hasty.expand(one=careful.override(task_id='first')())\n"
+        "careless()\n"
+    )
+    assert parse_folder(tmp_path, tmp_path)["dags"]["careless"]["unchecked"] == ["hasty"]
 
 
 def test_parsing_imports_nothing_heavy(parsed: dict[str, Any]) -> None:

@@ -103,3 +103,54 @@ def test_files_of_another_program_are_adopted_and_restored(product: Product, sta
     assert (state, change["added"]) == ("success", 1)
     assert product.sql("SELECT id, job FROM public.jobs ORDER BY id") == before
     product.s3.delete_object(Bucket=stack.env["BACKUP_BUCKET"], Key="foreign/jobs.avro")
+
+
+def started(product: Product, dag_id: str, **body: Any) -> str:
+    """Trigger a Dag; the run's id."""
+    product.known(dag_id)
+    return str(product.api.post(f"/dags/{dag_id}/dagRuns", {"logical_date": None, **body})["dag_run_id"])
+
+
+def ended(product: Product, dag_id: str, run_id: str) -> tuple[str, dict[str, str]]:
+    """State of a run once it has ended, and of its tasks."""
+    path = f"/dags/{dag_id}/dagRuns/{run_id}"
+    end = time.monotonic() + 120
+    while (state := product.api.get(path)["state"]) not in ("success", "failed"):
+        assert time.monotonic() < end, f"{run_id} did not end"
+        time.sleep(0.2)
+    tasks = product.api.get(f"{path}/taskInstances", limit=100)["task_instances"]
+    return state, {task["task_id"]: task["state"] for task in tasks}
+
+
+UNKNOWN = {
+    "adopt_backup": {"folders": "foreign/"},
+    "backup": {"dryrun": True},
+    "historic_load": {"prefix": "recovery/", "dryrun": True},
+    "ingest_upload": {"key": "recovery/jobs_first.csv", "dry-run": True},
+    "maintenance": {"dryRun": True},
+    "refresh_insights": {"year": 2021},
+    "restore": {"table": "jobs", "dry_run": False, "dry-run": True},
+    "restore_drill": {"backup": "latest"},
+    "undo_load": {"load_id": "1", "dry_run": False, "dryRun": True},
+}
+"""``ingest_landing`` has one run at a time, which waits: that it checks its conf too is a matter of ``tests/dags``."""
+
+
+@pytest.mark.usefixtures("taken")
+def test_conf_that_a_dag_does_not_know_ends_its_run_before_any_task_does_anything(product: Product) -> None:
+    product.do("DELETE FROM public.jobs WHERE id = 800002")
+    tables = ("public.jobs", "ops.loads", "ops.restores", "ops.backups", "ops.drills")
+    counts = [product.sql(f"SELECT count(*) FROM {name}") for name in tables]
+    runs = {dag_id: started(product, dag_id, conf=conf) for dag_id, conf in UNKNOWN.items()}
+    for dag_id, run_id in runs.items():
+        state, tasks = ended(product, dag_id, run_id)
+        assert state == "failed", dag_id
+        done = {name for name, ended in tasks.items() if ended not in ("failed", "upstream_failed", "skipped")}
+        assert {name for name in done if not name.endswith(".over")} == set(), (dag_id, tasks)  # those are empty
+    assert [product.sql(f"SELECT count(*) FROM {name}") for name in tables] == counts
+
+
+@pytest.mark.usefixtures("taken")
+def test_a_run_that_was_triggered_before_the_check_was_here_is_exempt(product: Product) -> None:
+    run_id = started(product, "refresh_insights", conf={"ticket": 17}, run_after="2020-01-01T00:00:00Z")
+    assert ended(product, "refresh_insights", run_id) == ("success", {"refresh": "success"})

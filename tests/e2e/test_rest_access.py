@@ -121,7 +121,8 @@ def test_41_who_may_read_airflow_may_read(rest: Rest, user: str, path: str) -> N
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 def test_41_every_route_knows_who_may_read_and_who_may_load(rest: Rest, method: str, path: str) -> None:
     """What is not there, or wants parameters, is told so; but nobody's rights are wanting, save a viewer's to load."""
-    answers = {user: send(rest, method, path, headers=rest.as_(user).bearer) for user in ("viewer", "uploader")}
+    ask = send if path == "/upload" else Rest.plain  # other routes take no form
+    answers = {user: ask(rest, method, path, headers=rest.as_(user).bearer) for user in ("viewer", "uploader")}
     starts = (method, path) in (("POST", "/upload"), ("POST", "/backup"), ("POST", "/drill"))
     assert (answers["viewer"].status_code == 403) == starts
     assert answers["uploader"].status_code not in (401, 403)

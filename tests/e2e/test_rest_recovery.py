@@ -42,6 +42,11 @@ def restore(rest: Rest, **query: Any) -> Any:
     return rest.plain("POST", "/restore", params={"wait": 120, **query}, headers=rest.bearer)
 
 
+def runs(product: Product, dag_id: str) -> int:
+    """How many runs of a Dag there ever were."""
+    return int(product.api.get(f"/dags/{dag_id}/dagRuns", limit=1)["total_entries"])
+
+
 def jobs(product: Product) -> list[tuple[Any, ...]]:
     return product.sql("SELECT id, job FROM public.jobs ORDER BY id")
 
@@ -125,22 +130,50 @@ def test_who_does_not_wait_is_told_where_to_ask(rest: Rest) -> None:
     ("query", "status", "words"),
     [
         ({"table": "nothing"}, 400, "There is no table"),
-        ({"table": "jobs", "backup_id": "20200101T000000Z-00000000"}, 400, "There is no backup"),
+        ({"table": "jobs", "backup_id": "20200101T000000Z-00000000"}, 404, "There is no backup"),
         ({"table": "jobs", "backup_id": "../x"}, 400, "backup_id"),
         ({"table": "jobs", "at": "yesterday"}, 400, "is no moment"),
         ({"table": "jobs", "at": ""}, 400, "is no moment"),
         ({"table": "jobs", "at": "0001-01-01T00:00:00+14:00"}, 400, "is no moment"),
-        ({"table": "jobs", "at": "2001-01-01T00:00:00Z"}, 400, "from before"),
+        ({"table": "jobs", "at": "2001-01-01T00:00:00Z"}, 422, "from before"),
+        ({"table": "jobs", "at": "2999-01-01T00:00:00Z"}, 422, "is yet to come"),
+        ({"table": "jobs", "at": "2001-01-01T00:00:00Z", "backup_id": "x1"}, 400, "either backup_id or at"),
         ({}, 400, "table"),
     ],
 )
 def test_what_cannot_be_restored_is_refused_with_a_sentence(
     rest: Rest, product: Product, query: dict[str, str], status: int, words: str
 ) -> None:
-    rows = jobs(product)
+    rows, started = jobs(product), runs(product, "restore")
     answer = restore(rest, **query)
     assert answer.status_code == status, answer.text
     assert words in answer.json()["error"]
+    assert (jobs(product), runs(product, "restore")) == (rows, started)
+
+
+@pytest.mark.usefixtures("before")
+def test_a_backup_that_does_not_hold_the_table_is_refused_before_a_run_starts(rest: Rest, product: Product) -> None:
+    backup_id, started = backed_up(rest, table="departments")["backup"]["backup_id"], runs(product, "restore")
+    answer = restore(rest, table="jobs", backup_id=backup_id)
+    assert (answer.status_code, "holds departments, not jobs" in answer.json()["error"]) == (404, True), answer.text
+    assert runs(product, "restore") == started
+    unknown = rest.plain("POST", "/backup", params={"table": "nothing"}, headers=rest.bearer)
+    assert (unknown.status_code, "There is no table" in unknown.json()["error"]) == (400, True)
+
+
+def test_a_restore_that_changes_nothing_says_so(
+    rest: Rest, product: Product, before: tuple[dict[str, Any], list[tuple[Any, ...]]]
+) -> None:
+    backup_id = before[0]["backup"]["backup_id"]
+    restore(rest, table="jobs", backup_id=backup_id)
+    rows = jobs(product)
+    again = restore(rest, table="jobs", backup_id=backup_id).json()
+    assert (again["result"], again["note"]) == (
+        "Table jobs restored from backup.", "The table was already equal to the backup; nothing changed."
+    )  # fmt: skip
+    product.do("UPDATE public.jobs SET job = 'Changed' WHERE id = 900001")
+    done = restore(rest, table="jobs", backup_id=backup_id).json()
+    assert (done["result"], done["note"], done["changed"]) == ("Table jobs restored from backup.", None, 1)
     assert jobs(product) == rows
 
 
@@ -169,7 +202,7 @@ def test_44_a_damaged_backup_is_refused_and_the_table_stays(rest: Rest, product:
     assert "SHA-256" in answer.json()["error"]
     assert jobs(product) == rows
     product.s3.delete_object(Bucket=bucket, Key=f"{backup_id}/manifest.json")
-    assert restore(rest, table="jobs", backup_id=backup_id).status_code == 400, "without a manifest there is no backup"
+    assert restore(rest, table="jobs", backup_id=backup_id).status_code == 404, "without a manifest there is no backup"
 
 
 def undo(rest: Rest, **query: Any) -> Any:
@@ -221,26 +254,43 @@ def test_49_a_load_is_undone_once_and_later_rows_stay_only_when_they_are_to(rest
     assert rest.get(f"/loads/{load_id}").json()["undone_by"]
 
     twice = undo(rest, load_id=load_id, later_rows="keep")
-    assert (twice.status_code, "is undone already" in twice.json()["error"]) == (400, True), twice.text
+    assert (twice.status_code, "is undone already" in twice.json()["error"]) == (409, True), twice.text
     assert jobs(product) == sorted([*before, (900022, "Slater")])
 
 
 @pytest.mark.parametrize(
-    ("query", "words"),
+    ("query", "status", "words"),
     [
-        ({}, "load_id"),
-        ({"load_id": ""}, "load_id"),
-        ({"load_id": "x"}, "load_id"),
-        ({"load_id": "1"}, "there is no load 1"),
-        ({"load_id": "9" * 19}, "there is no load"),
-        ({"load_id": "9" * 20}, "load_id"),
-        ({"load_id": "1", "later_rows": "perhaps"}, "later_rows"),
+        ({}, 400, "load_id"),
+        ({"load_id": ""}, 400, "load_id"),
+        ({"load_id": "x"}, 400, "load_id"),
+        ({"load_id": "1"}, 404, "there is no load 1"),
+        ({"load_id": "9" * 19}, 404, "there is no load"),
+        ({"load_id": "9" * 20}, 400, "load_id"),
+        ({"load_id": "1", "later_rows": "perhaps"}, 400, "later_rows"),
     ],
     ids=str,
 )
-def test_what_cannot_be_undone_is_refused_with_a_sentence(rest: Rest, query: dict[str, str], words: str) -> None:
+def test_what_cannot_be_undone_is_refused_with_a_sentence(
+    rest: Rest, product: Product, query: dict[str, str], status: int, words: str
+) -> None:
+    started = runs(product, "undo_load")
     answer = undo(rest, **query)
-    assert (answer.status_code, words in answer.json()["error"]) == (400, True), answer.text
+    assert (answer.status_code, words in answer.json()["error"]) == (status, True), answer.text
+    assert runs(product, "undo_load") == started
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [(b"900031,Miller\n", "changed no row"), (b"x,bad\n", "was rejected"), (b"id,wrong\n1,a\n", "was")],
+)
+def test_a_load_that_did_nothing_is_not_undone(rest: Rest, product: Product, body: bytes, words: str) -> None:
+    rest.upload("jobs_undo_nothing.csv", b"900031,Miller\n")
+    load_id, started = rest.upload("jobs_undo_nothing.csv", body).json()["load_id"], runs(product, "undo_load")
+    for query in ({}, {"dry_run": True}, {"later_rows": "keep"}):
+        answer = undo(rest, load_id=load_id, **query)
+        assert (answer.status_code, words in answer.json()["error"]) == (409, True), answer.text
+    assert runs(product, "undo_load") == started
 
 
 def test_undos_that_there_are_none_of(rest: Rest) -> None:

@@ -102,11 +102,12 @@ def test_a_duplicate() -> None:
     found = judged(GOOD, verdict=Verdict.DUPLICATE, counts=counts, duplicate_of=LARGE - 1, message=said).answer()
     assert found == judged(GOOD).answer() | {
         "result": said,
+        "nrows_inserted": 0,
         "verdict": "duplicate",
         "duplicate_of": str(LARGE - 1),
         "counts": {"inserted": 0, "updated": 0, "unchanged": 2, "rejected": 0},
     }
-    assert (found["rows"], found["nrows_inserted"]) == (2, 2)
+    assert (found["rows"], found["nrows_inserted"]) == (2, 0)
 
 
 def test_a_file_of_which_all_rows_are_bad() -> None:
@@ -183,11 +184,26 @@ def test_the_fields_of_the_older_api_come_first_and_in_its_order() -> None:
     assert list(judged(MIXED).answer())[: len(OLDER_API)] == OLDER_API
 
 
-def test_rows_that_were_updated_or_the_same_are_uploaded_too() -> None:
+def test_rows_that_were_updated_are_uploaded_too_and_those_that_were_the_same_are_counted_apart() -> None:
     counts = Counts(read=9, inserted=4, updated=3, unchanged=2)
     found = judged(GOOD, counts=counts).answer()
-    assert (found["nrows_inserted"], found["result"]) == (9, "All the records have been uploaded")
+    assert (found["nrows_inserted"], found["result"]) == (7, "All the records have been uploaded")
     assert found["counts"] == {"inserted": 4, "updated": 3, "unchanged": 2, "rejected": 0}
+
+
+def test_a_file_whose_rows_are_all_there_says_that_nothing_was_inserted() -> None:
+    found = judged(GOOD, counts=Counts(read=2, unchanged=2)).answer()
+    assert found["nrows_inserted"] == 0
+    assert found["result"] == "All the records are in the table already; nothing changed"
+    mixed = judged(MIXED, counts=Counts(read=3, unchanged=2, rejected=1)).answer()
+    assert mixed["nrows_inserted"] == 0
+    assert mixed["result"] == "Errors founded on records failed, successfully uploaded 0 registers"
+
+
+def test_rows_that_gave_way_to_newer_files_are_not_said_to_be_there() -> None:
+    said = "2 rows were left as files that came after this one, and were loaded before it, have them."
+    found = judged(GOOD, counts=Counts(read=2, unchanged=2), warnings={"superseded": 2}, message=said).answer()
+    assert (found["nrows_inserted"], found["result"]) == (0, said)
 
 
 BALANCED = {
@@ -202,16 +218,17 @@ BALANCED = {
 
 @pytest.mark.parametrize("dry", [False, True], ids=["load", "dry run"])
 @pytest.mark.parametrize("case", BALANCED)
-def test_rows_are_inserted_or_failed(case: str, dry: bool) -> None:
+def test_rows_are_inserted_unchanged_or_failed(case: str, dry: bool) -> None:
     one = BALANCED[case]
     found = (replace(one, outcome=forecast(one.outcome)) if dry else one).answer()
-    assert found["rows"] == found["nrows_inserted"] + found["nrows_failed"]
+    assert found["rows"] == found["nrows_inserted"] + found["counts"]["unchanged"] + found["nrows_failed"]
+    assert found["nrows_inserted"] == found["counts"]["inserted"] + found["counts"]["updated"]
     assert found["nrows_failed"] == len(found["rows_failed"]) == len({error["line"] for error in found["errors"]})
 
 
 def test_rows_that_went_missing_would_be_noticed() -> None:
     found = judged(MIXED, counts=Counts(read=4, inserted=2, rejected=1)).answer()
-    assert found["rows"] != found["nrows_inserted"] + found["nrows_failed"]
+    assert found["rows"] != found["nrows_inserted"] + found["counts"]["unchanged"] + found["nrows_failed"]
 
 
 @pytest.mark.parametrize("dry", [False, True], ids=["load", "dry run"])

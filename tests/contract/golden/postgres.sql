@@ -186,6 +186,10 @@ ADD COLUMN mean_hired DOUBLE PRECISION;
 
 CREATE INDEX IF NOT EXISTS loads_by_repair ON ops.loads (repairs) WHERE repairs IS NOT NULL;
 
+-- migrate_0010_known_parameters
+-- Nothing changes but that it is applied, and when: runs that were triggered before may have conf of any keys.
+SELECT COUNT(*) FROM ops.migrations;
+
 -- create_table
 CREATE TABLE IF NOT EXISTS public.departments (
     "id" INTEGER NOT NULL,

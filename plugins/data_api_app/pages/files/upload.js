@@ -61,7 +61,7 @@ export async function checkAndLoad(place, file, { repairs = null, done }) {
   const verdict = notice(answer.nrows_failed || !useful ? "warn" : "good", el("p", {}, el("strong", {}, `Checked ${answer.file}, nothing was written. `), answer.result));
   verdict.tabIndex = -1;
   fill(place, verdict, ...judged(answer), el("div", { class: "buttons" },
-    useful && el("button", { type: "button", class: "main", click: () => loadIt(place, order, done) }, `Load ${count(answer.nrows_inserted, "good row")}`),
+    useful && el("button", { type: "button", class: "main", click: () => loadIt(place, order, done) }, `Load ${count(answer.rows - answer.nrows_failed, "good row")}`),
     el("button", { type: "button", click: () => leave(place) }, "Cancel")));
   verdict.focus();
 }
