@@ -52,8 +52,9 @@ def ingest_landing():
     def gate(planned: list[dict], results: list[dict]) -> dict[str, int]:
         """Files by verdict; fails, naming the files, when one was not loaded."""
         from datamart_airflow.landing_tasks import judge_landing
+        from datamart_airflow.left_out import with_left_out
 
-        return judge_landing(planned, results)
+        return with_left_out(judge_landing(planned, results), "wait_for_files")
 
     gate(wait_for_files.output, load.expand(batch=wait_for_files.output))
 

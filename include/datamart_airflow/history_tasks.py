@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from datamart.batches import Batch, arrivals_of, batch_label
 from datamart.errors import ConfigurationError, DatamartError, TransientFault, sentence
+from datamart.file_names import LeftOut
 from datamart.history import not_loaded, plan_history, summary, without_verdict
 from datamart.ingest import Sessions
 from datamart.loads import Arrival, Mode, Outcome
@@ -23,6 +24,7 @@ from datamart_airflow import observed
 from datamart_airflow.assets import announce
 from datamart_airflow.clients import loader, object_store, warehouse
 from datamart_airflow.file_alerts import tell_of_files
+from datamart_airflow.left_out import record_left_out
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +37,10 @@ def plan_batches(prefix: str, tables: list[str], mode: str) -> list[list[Batch]]
     try:
         with warehouse() as opened:
             listed_at = opened.now()
-        return plan_history(object_store(), prefix, tables, mode, listed_at)
+        left_out = LeftOut()
+        planned = plan_history(object_store(), prefix, tables, mode, listed_at, left_out=left_out)
+        record_left_out(get_current_context(), left_out)
+        return planned
     except ConfigurationError as error:
         raise AirflowFailException(str(error)) from None
 
