@@ -370,7 +370,7 @@ class ObjectStore:
         """
         try:
             older = self.older_versions(arrival)
-            if older and not self.missing_version_rights():
+            if older and "s3:DeleteObjectVersion" not in self.missing_version_rights():
                 return older
             if older:
                 raise AccessRefused(f"s3://{arrival.bucket}/{arrival.key} has older versions.")
