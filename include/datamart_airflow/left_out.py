@@ -30,4 +30,8 @@ def record_left_out(context: Context, left_out: LeftOut) -> None:
 def with_left_out(result: Mapping[str, Any], planning_task: str) -> dict[str, Any]:
     """The result of ``gate`` with the files that ``planning_task`` left out, if there are any."""
     found = get_current_context()["ti"].xcom_pull(task_ids=planning_task, key=LEFT_OUT)
-    return {**result, LEFT_OUT: found} if found else dict(result)
+    if not found:
+        return dict(result)
+    for reason, files in found.items():
+        log.info("%d files %s, first: %s", files["files"], reason, ", ".join(files["first"]))
+    return {**result, LEFT_OUT: found}
