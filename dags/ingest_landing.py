@@ -4,7 +4,9 @@
 Drop a file into `landing/` in the data bucket: within seconds it is judged row by row, loaded in a transaction of its
 own and moved to `archive/<table>/`. Nothing needs to be triggered: a run waits for files all the time, loads those that
 came in the order of their arrival, and the next run begins. Where a queue tells of files (`DATAMART_LANDING_QUEUE`), a
-run begins when it does, and every five minutes.
+run begins when it does, and every five minutes. Files that are no data by their names (`.DS_Store`, `_SUCCESS`,
+`*.md5`, ...) are ignored, and those that are not complete (`*.part`, `*.tmp`, ...) are left alone for a time; the
+result of `gate` counts them (`left_out`).
 
 A file that is not fit to load goes to `quarantine/` with a `.json` beside it that says why and what to do. Bad rows of
 a file that is loaded are kept with their reasons in `ops.rejected_rows` and, ready to be repaired and sent again, under

@@ -17,14 +17,13 @@ from datamart.fetching import AHEAD, FetchingStore
 from datamart.holds import Hold, Holds
 from datamart.load import Loader
 from datamart.loads import Arrival, Mode, Outcome, Verdict
-from datamart.objects import ObjectStore, archive_key, quarantine_key
+from datamart.objects import ObjectStore, VersionLocked, archive_key, quarantine_key
 from datamart.quarantine import note
 
 log = logging.getLogger(__name__)
 
 _MOVERS = 4
 _FETCHERS = 2
-_MOVES = 3
 GONE = "gone"
 """The code of a file that was replaced or removed before it was read: a new one is another arrival."""
 ON_HOLD = "on_hold"
@@ -152,8 +151,7 @@ class Ingest:
         if not older:
             return None
         try:
-            move_older_away(self.sessions.loader, older)
-            put_away(self.sessions.loader, arrival, outcome)
+            move_with_older(self.sessions.loader, arrival, outcome, older)
         except DatamartError as error:
             self.sessions.renew()
             return error
@@ -175,39 +173,46 @@ class Ingest:
 
 def put_away(loader: Loader, arrival: Arrival, outcome: Outcome) -> None:
     """Move a file that came to a verdict away, and before it older versions of its key, which it would uncover."""
-    for _ in range(_MOVES):
-        older = move_away(loader.store, arrival, outcome)
-        if not older:
-            return
-        move_older_away(loader, older)
-    raise TransientFault(f"{arrival.key} has older versions again and again, so it cannot be moved away.")
+    older = move_away(loader.store, arrival, outcome)
+    if older:
+        move_with_older(loader, arrival, outcome, older)
 
 
-def move_older_away(loader: Loader, older: Sequence[Arrival]) -> None:
-    """Record older versions of a file, the oldest first, and move each away before the newer one is deleted."""
-    for arrival in older:
-        outcome = loader.supersede(arrival)
-        log.warning("%s, version of %s: %s %s", arrival.key, arrival.last_modified, outcome.verdict, outcome.message)
-        move_away(loader.store, arrival, outcome)
+def move_with_older(loader: Loader, arrival: Arrival, outcome: Outcome, older: Sequence[Arrival]) -> None:
+    """Record older versions of a copied file and move each away, the oldest first, then delete the file itself.
+
+    Where an older version cannot be deleted (it may be locked), a delete marker covers it and the file.
+    """
+    try:
+        for one in older:
+            found = loader.supersede(one)
+            log.warning("%s, version of %s: %s. %s", one.key, one.last_modified, found.verdict, found.message)
+            move_away(loader.store, one, found, covered=True)
+    except VersionLocked as fault:
+        log.warning("%s A delete marker covers the file and its older versions.", fault)
+        loader.store.cover(arrival)
+        return
+    if move_away(loader.store, arrival, outcome):
+        raise TransientFault(f"{arrival.key} has more older versions than were moved away; it is tried again.")
 
 
-def move_away(store: ObjectStore, arrival: Arrival, outcome: Outcome) -> Sequence[Arrival]:
+def move_away(store: ObjectStore, arrival: Arrival, outcome: Outcome, *, covered: bool = False) -> Sequence[Arrival]:
     """Move a file that came to a verdict: to the archive, or to the quarantine with a note beside it.
 
     Returns:
         Older versions of its key, which must be moved away first (see ``ObjectStore.move``).
     """
     if outcome.verdict is Verdict.REJECTED or outcome.table is None:
-        return _quarantine(store, arrival, outcome)
-    return store.move(arrival, archive_key(outcome.table, arrival, outcome.load_id))
+        return _quarantine(store, arrival, outcome, covered=covered)
+    return store.move(arrival, archive_key(outcome.table, arrival, outcome.load_id), covered=covered)
 
 
-def _quarantine(store: ObjectStore, arrival: Arrival, outcome: Outcome) -> Sequence[Arrival]:
+def _quarantine(store: ObjectStore, arrival: Arrival, outcome: Outcome, *, covered: bool) -> Sequence[Arrival]:
     """The note first: who finds the file is to find its reason too."""
     target = quarantine_key(arrival, outcome.load_id)
     store.write(f"{target}.json", note(arrival, outcome))
     try:
-        return store.move(arrival, target)
+        return store.move(arrival, target, covered=covered)
     except SourceChanged:
         if not store.list(target, exact=True):
             store.remove([f"{target}.json"])

@@ -21,7 +21,7 @@ from enum import Enum
 from functools import partial
 from typing import Any, BinaryIO, NamedTuple
 
-from datamart.errors import ConfigurationError, DatamartError, SourceChanged, TransientFault
+from datamart.errors import ConfigurationError, DatamartError, SourceChanged, TerminalFault, TransientFault
 from datamart.loads import Arrival
 from datamart.s3_errors import AccessRefused, s3_faults
 
@@ -84,6 +84,10 @@ def _short(name: str) -> str:
     if not dot or kept < 1:
         return name.encode()[:_LONGEST_NAME].decode(errors="ignore")
     return f"{stem.encode()[:kept].decode(errors='ignore')}.{suffix}"
+
+
+class VersionLocked(TerminalFault):
+    """S3 refuses to delete a version that was copied: it may be under a retention or a legal hold."""
 
 
 class _Readable(Enum):
@@ -338,8 +342,10 @@ class ObjectStore:
         newest = max((at for at in markers if at < _whole_seconds(arrival.last_modified)), default=None)
         return [one for one in versions if newest is None or one.last_modified >= newest]
 
-    def move(self, arrival: Arrival, target: str) -> Sequence[Arrival]:
+    def move(self, arrival: Arrival, target: str, *, covered: bool = False) -> Sequence[Arrival]:
         """Move the listed object within the bucket; a half-done move is finished by calling again.
+
+        ``covered`` says that a newer version of the key lies above a pinned one, so that deleting it uncovers nothing.
 
         Returns:
             Older versions of its key, the oldest first. When there are some, the object is copied but not deleted:
@@ -347,6 +353,7 @@ class ObjectStore:
 
         Raises:
             SourceChanged: a new object took its place; it stays for the next listing.
+            VersionLocked: a covered version was copied, but cannot be deleted.
         """
         try:
             with s3_faults(f"s3://{arrival.bucket}/{arrival.key}"):
@@ -355,12 +362,29 @@ class ObjectStore:
                     self._delete_listed(arrival)
                     return ()
                 self._require_copied(arrival, target)
-            return self._delete_version(arrival)
+            return self._delete_covered(arrival) if covered else self._delete_version(arrival)
         except SourceChanged:
             lies_there = arrival.version_id is None and self.list(arrival.key, exact=True)
             if lies_there or not self.list(target, exact=True):
                 raise
             return ()
+
+    def _delete_covered(self, arrival: Arrival) -> Sequence[Arrival]:
+        try:
+            with s3_faults(f"s3://{arrival.bucket}/{arrival.key}"):
+                self.client.delete_object(**_named(arrival))
+        except AccessRefused as fault:
+            raise VersionLocked(str(fault)) from None
+        return ()
+
+    def cover(self, arrival: Arrival) -> None:
+        """Delete the current object of a key as in a bucket without versions: a delete marker covers all versions.
+
+        Raises:
+            SourceChanged: it is not the given one any more.
+        """
+        with s3_faults(f"s3://{arrival.bucket}/{arrival.key}"):
+            self._delete_listed(arrival)
 
     def _delete_version(self, arrival: Arrival) -> Sequence[Arrival]:
         """Delete exactly the pinned version, unless that uncovers older ones, which are returned.
@@ -379,8 +403,7 @@ class ObjectStore:
             return ()
         except AccessRefused as fault:
             log.warning("%s Versions are not deleted; a delete marker covers the file.", fault)
-        with s3_faults(f"s3://{arrival.bucket}/{arrival.key}"):
-            self._delete_listed(arrival)
+        self.cover(arrival)
         return ()
 
     def _delete_listed(self, arrival: Arrival) -> None:

@@ -48,10 +48,10 @@ class Dated(FetchingStore):
         for one in super().walk(prefix):
             yield replace(one, last_modified=self.times.get(one.key, one.last_modified))
 
-    def move(self, arrival: Arrival, target: str) -> Sequence[Arrival]:
+    def move(self, arrival: Arrival, target: str, *, covered: bool = False) -> Sequence[Arrival]:
         """The move, for which S3 is asked by its own time."""
         real = self.real.get((arrival.key, arrival.last_modified), arrival.last_modified)
-        return super().move(replace(arrival, last_modified=real), target)
+        return super().move(replace(arrival, last_modified=real), target, covered=covered)
 
     def another(self) -> Dated:
         """The same bucket, with nothing fetched ahead."""

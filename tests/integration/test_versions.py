@@ -72,9 +72,9 @@ def landing_store(warehouse_and_s3: Stack) -> Iterator[Dated]:
 
 
 @pytest.fixture
-def versioned(spoiled_zone: Zone, zone: Zone) -> Zone:
+def versioned(landing_store: Dated, zone: Zone) -> Zone:
     """A landing folder without old versions, in which each file ends in one place."""
-    purge(spoiled_zone.store.client, spoiled_zone.store.bucket)
+    purge(landing_store.client, landing_store.bucket)
     return zone
 
 
@@ -159,7 +159,7 @@ def test_a_move_that_would_uncover_older_versions_names_them_and_deletes_nothing
     assert [store.client.get_object(**named(one))["Body"].read() for one in older] == [OLD, NEW]
     assert versions(store) == [("Versions", KEY)] * 3
     for place, one in enumerate(older):
-        assert list(store.move(one, f"quarantine/{place}.csv")) == []
+        assert list(store.move(one, f"quarantine/{place}.csv", covered=True)) == []
     assert list(store.move(pinned, "archive/x.csv")) == []
     assert (versions(store), store.fetch("archive/x.csv")) == ([], NEWEST)
     assert [store.fetch(f"quarantine/{place}.csv") for place in range(2)] == [OLD, NEW]
@@ -402,6 +402,32 @@ def test_an_older_version_that_cannot_be_set_aside_keeps_the_newer_one_where_it_
     versioned.make_due()
     versioned.look()
     assert (versioned.held(), versions(versioned.store)) == ({}, [])
+
+
+def test_an_older_version_that_is_locked_is_covered_with_the_newer_one(versioned: Zone) -> None:
+    versioned.drop("jobs.csv", OLD)
+    versioned.drop("jobs.csv", NEW)
+    found = versioned.store.client.list_object_versions(Bucket=versioned.store.bucket, Prefix=KEY)["Versions"]
+    with refused(versioned.store, ("DELETE", f"versionId={found[1]['VersionId']}")):
+        versioned.look()
+    assert (versioned.lying(), versioned.held()) == ([], {})
+    assert versioned.world.rows("jobs") == upserted("jobs", NEW)
+    assert (archived(versioned), len(set_aside(versioned))) == ({"jobs.csv": NEW}, 1)
+    assert sorted(versions(versioned.store)) == [("DeleteMarkers", KEY), ("Versions", KEY), ("Versions", KEY)]
+
+
+def test_older_versions_on_both_sides_of_a_delete_marker_are_moved_in_one_go(versioned: Zone) -> None:
+    """Which of a version and a delete marker of one second is older is unknown: each version is moved once."""
+    store = versioned.store
+    for body in (b"5,a\n", b"6,b\n", b"7,c\n"):
+        store.write(KEY, body)
+        store.remove([KEY])
+    store.write(KEY, OLD)
+    versioned.drop("jobs.csv", NEW)
+    assert [found.verdict for found in versioned.look().values()] == [Verdict.LOADED]
+    assert (versioned.lying(), versioned.held()) == ([], {})
+    assert versioned.world.rows("jobs") == upserted("jobs", NEW)
+    versioned.clear()
 
 
 # A historic load
