@@ -2,8 +2,7 @@
 ### Load the history
 
 Loads every file of a folder in the data bucket: departments and jobs first, then hires. A file belongs to the table
-that its name starts with, as in `jobs.csv` or `hired_employees_2021.csv`. Files of other names are left alone; the
-result and the log of the tasks `plan` and `gate` say how many there are and name the first ones (`left_out`).
+that its name starts with, as in `jobs.csv`; others are left alone, and `gate` counts and names them (`left_out`).
 
 Each file is judged row by row. Bad rows are kept with their reasons in `ops.rejected_rows` and, ready to be repaired
 and sent again, as CSV under `rejected/<table>/` in the data bucket. A file that was loaded before is a `duplicate` and
@@ -39,10 +38,7 @@ SPLIT_LARGE_FILES = bool(os.environ.get("DATAMART_RANGE_BYTES"))
     default_args={"owner": "datamart", "retries": 3, "retry_delay": timedelta(seconds=5)},
     params={
         "prefix": Param(
-            "historic/",
-            type="string",
-            minLength=1,
-            description="Folder in the data bucket, with the / at its end; s3://<data bucket>/<folder>/ works too.",
+            "historic/", type="string", minLength=1, description="Folder in the data bucket, with the / at its end."
         ),
         "tables": Param(
             TABLE_NAMES,
@@ -102,13 +98,11 @@ def historic_load():
         return load_batch(batch, params["mode"], params["dry_run"], ranges_of)
 
     @task(trigger_rule="all_done", retries=0)
-    def gate(planned: list[list[dict]], *waves: list[list[dict]]) -> dict[str, int]:
+    def gate(planned: list[list[dict]], *waves: list[list[dict]]) -> dict:
         """Files by verdict; fails, naming the files, when one was not loaded."""
-        from datamart_airflow.history_tasks import judge_run
-        from datamart_airflow.left_out import with_left_out
+        from datamart_airflow.history_tasks import report_run
 
-        verdicts = [verdict for wave in waves for batch in wave or [] for verdict in batch or []]
-        return with_left_out(judge_run(planned, verdicts), "plan")
+        return report_run(planned, [verdict for wave in waves for batch in wave or [] for verdict in batch or []])
 
     planned = plan()
     loaded = []

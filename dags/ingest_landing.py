@@ -51,12 +51,11 @@ def ingest_landing():
         return ingest_batch(batch)
 
     @task(trigger_rule="none_skipped", retries=0)
-    def gate(planned: list[dict], results: list[dict]) -> dict[str, int]:
+    def gate(planned: list[dict], results: list[dict]) -> dict:
         """Files by verdict; fails, naming the files, when one was not loaded."""
-        from datamart_airflow.landing_tasks import judge_landing
-        from datamart_airflow.left_out import with_left_out
+        from datamart_airflow.landing_tasks import report_landing
 
-        return with_left_out(judge_landing(planned, results), "wait_for_files")
+        return report_landing(planned, results)
 
     gate(wait_for_files.output, load.expand(batch=wait_for_files.output))
 

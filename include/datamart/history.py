@@ -70,33 +70,33 @@ def plan_history(
 
 
 def prefix_within(given: str, bucket: str) -> str:
-    """The prefix of keys that a person means: ``s3://<bucket>/x/``, ``/x/`` and `` x/ `` are ``x/``.
+    """The key, or the beginning of keys, that a person means: ``s3://<bucket>/x/``, ``/x/`` and `` x/ `` are ``x/``.
 
     Raises:
-        ConfigurationError: it names another bucket, no folder, or is no prefix of S3.
+        ConfigurationError: it names another bucket, no folder, or is no path of S3.
     """
     prefix = given.strip()
     address = _ADDRESS.fullmatch(prefix)
     if address is not None:
         if address["bucket"] != bucket:
             raise ConfigurationError(
-                f"The prefix {given!r} names the bucket {address['bucket']}, but files are loaded from the bucket "
+                f"The path {given!r} names the bucket {address['bucket']}, but files are loaded from the bucket "
                 f"{bucket} only. Copy the files there, or set DATAMART_DATA_BUCKET."
             )
         prefix = address["key"] or ""
     elif "://" in prefix:
         raise ConfigurationError(
-            f"The prefix {given!r} is no address of S3. Give the folder in the bucket {bucket}, such as historic/."
+            f"The path {given!r} is no address of S3. Give the folder in the bucket {bucket}, such as historic/."
         )
     if "\\" in prefix:
         raise ConfigurationError(
-            f"The prefix {given!r} has a backslash; folders in S3 are separated by a slash. "
+            f"The path {given!r} has a backslash; folders in S3 are separated by a slash. "
             f"Give {prefix.replace(chr(92), '/')!r} if that is the folder."
         )
     prefix = prefix.lstrip("/")
     if not prefix:
         raise ConfigurationError(
-            f"The prefix {given!r} names the whole bucket {bucket}, which holds loaded and refused files too. "
+            f"The path {given!r} names the whole bucket {bucket}, which holds loaded and refused files too. "
             "Give a folder, such as historic/."
         )
     return prefix

@@ -24,7 +24,7 @@ from datamart_airflow import observed
 from datamart_airflow.assets import announce
 from datamart_airflow.clients import loader, object_store, warehouse
 from datamart_airflow.file_alerts import tell_of_files
-from datamart_airflow.left_out import record_left_out
+from datamart_airflow.left_out import record_left_out, with_left_out
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,11 @@ def load_batch(batch: Batch, mode: str, dry_run: bool, ranges_of: str | None) ->
         context["ti"].xcom_push("return_value", verdicts)
         _fail(faults)
     return verdicts
+
+
+def report_run(planned: list[list[Batch]], verdicts: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """What ``judge_run`` answers, with the files that the plan left out."""
+    return with_left_out(judge_run(planned, verdicts), "plan")
 
 
 def judge_run(planned: list[list[Batch]], verdicts: list[Mapping[str, Any]]) -> dict[str, int]:

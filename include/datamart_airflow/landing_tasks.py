@@ -16,6 +16,7 @@ from datamart_airflow import observed
 from datamart_airflow.assets import announce
 from datamart_airflow.clients import loader
 from datamart_airflow.file_alerts import tell_of_files
+from datamart_airflow.left_out import with_left_out
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,11 @@ def ingest_batch(batch: Batch) -> dict[str, Any]:
             told.add([outcome])
     announce(tally.changed)
     return tally.result()
+
+
+def report_landing(planned: Sequence[Batch] | None, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What ``judge_landing`` answers, with the files that lie in the folder and were left out."""
+    return with_left_out(judge_landing(planned, results), "wait_for_files")
 
 
 def judge_landing(planned: Sequence[Batch] | None, results: Sequence[dict[str, Any]]) -> dict[str, int]:

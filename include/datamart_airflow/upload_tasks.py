@@ -12,8 +12,8 @@ from typing import Any
 from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
-from datamart.errors import DatamartError, SourceChanged, TransientFault, sentence
-from datamart.history import summary
+from datamart.errors import ConfigurationError, DatamartError, SourceChanged, TransientFault, sentence
+from datamart.history import prefix_within, summary
 from datamart.ingest import Sessions, put_away
 from datamart.load import Loader
 from datamart.loads import Arrival, Mode, Outcome, Verdict
@@ -84,6 +84,12 @@ def _arrival(opened: Loader, params: Mapping[str, Any]) -> Arrival:
     """The object as it lies there; of an upload that a try before this one has moved away, what identifies it."""
     key, upload = params["key"], params["upload_id"]
     found = opened.store.pinned(opened.store.list(key, exact=True))
+    if not found and not upload:
+        try:
+            key = prefix_within(key, opened.store.bucket)
+        except ConfigurationError as error:
+            raise _Absent(str(error)) from None
+        found = opened.store.pinned(opened.store.list(key, exact=True))
     if not found and not upload:
         raise _Absent(f"There is no object {key} in the bucket {opened.store.bucket}.")
     arrival = found[0] if found else Arrival(opened.store.bucket, key, "", _NEVER, 0)
