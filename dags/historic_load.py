@@ -2,7 +2,7 @@
 ### Load the history
 
 Loads every file of a folder in the data bucket: departments and jobs first, then hires. A file belongs to the table
-that its name starts with, as in `jobs.csv` or `hired_employees_2021.csv`; files of other names are left alone.
+that its name starts with, as in `jobs.csv`; others are left alone, and `gate` counts and names them (`left_out`).
 
 Each file is judged row by row. Bad rows are kept with their reasons in `ops.rejected_rows` and, ready to be repaired
 and sent again, as CSV under `rejected/<table>/` in the data bucket. A file that was loaded before is a `duplicate` and
@@ -101,11 +101,11 @@ def historic_load():
         return load_batch(batch, params["mode"], params["dry_run"], ranges_of)
 
     @task(trigger_rule="all_done", retries=0)
-    def gate(planned: list[list[dict]] | None, *waves: list[list[dict]] | None) -> dict[str, int]:
+    def gate(planned: list[list[dict]] | None, *waves: list[list[dict]] | None) -> dict:
         """Files by verdict; fails when a file was not loaded and lists each, or repeats what `plan` refused."""
-        from datamart_airflow.history_tasks import judge_run
+        from datamart_airflow.history_tasks import report_run
 
-        return judge_run(planned, [verdict for wave in waves for batch in wave or [] for verdict in batch or []])
+        return report_run(planned, [verdict for wave in waves for batch in wave or [] for verdict in batch or []])
 
     planned = plan()
     loaded = []

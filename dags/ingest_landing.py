@@ -4,7 +4,9 @@
 Drop a file into `landing/` in the data bucket: within seconds it is judged row by row, loaded in a transaction of its
 own and moved to `archive/<table>/`. Nothing needs to be triggered: a run waits for files all the time, loads those that
 came in the order of their arrival, and the next run begins. Where a queue tells of files (`DATAMART_LANDING_QUEUE`), a
-run begins when it does, and every five minutes.
+run begins when it does, and every five minutes. Files that are no data by their names (`.DS_Store`, `_SUCCESS`,
+`*.md5`, ...) are ignored, and those that are not complete (`*.part`, `*.tmp`, ...) are left alone for a time; the
+result of `gate` counts them (`left_out`).
 
 A file that is not fit to load goes to `quarantine/` with a `.json` beside it that says why and what to do. Bad rows of
 a file that is loaded are kept with their reasons in `ops.rejected_rows` and, ready to be repaired and sent again, under
@@ -52,11 +54,11 @@ def ingest_landing():
         return ingest_batch(batch)
 
     @task(trigger_rule="none_skipped", retries=0)
-    def gate(planned: list[dict] | None, results: list[dict] | None) -> dict[str, int]:
+    def gate(planned: list[dict] | None, results: list[dict] | None) -> dict:
         """Files by verdict; fails, naming the files, when a fault kept one from being loaded."""
-        from datamart_airflow.landing_tasks import judge_landing
+        from datamart_airflow.landing_tasks import report_landing
 
-        return judge_landing(planned, results)
+        return report_landing(planned, results)
 
     gate(wait_for_files.output, load.expand(batch=wait_for_files.output))
 

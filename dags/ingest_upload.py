@@ -32,7 +32,8 @@ from datamart_airflow.dag_defaults import DEFAULT_ARGS
             "historic/jobs.csv",
             type="string",
             minLength=1,
-            description="The object's key in the data bucket; its name starts with its table's name and ends in .csv.",
+            description="The object's key in the data bucket, or s3://<data bucket>/<key>; its name starts with its "
+            "table's name and ends in .csv.",
         ),
         "dry_run": Param(
             False, type="boolean", description="Only judge the file: say what would be loaded, change no table."

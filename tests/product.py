@@ -101,6 +101,12 @@ class Product:
         found = self.api.get("/assets/events", source_dag_id="historic_load", source_run_id=run_id, limit=100)
         return {event["name"] for event in found["asset_events"]}
 
+    def result(self, dag_id: str, run_id: str, task_id: str) -> Any:
+        """What a task that is not mapped has handed on."""
+        path = f"/dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances/{task_id}/xcomEntries/return_value"
+        value = self.api.get(path, deserialize="true")["value"]
+        return json.loads(value) if isinstance(value, str) else value
+
     def _verdicts(self, run_id: str) -> list[dict[str, Any]]:
         entries = self.api.get(f"/dags/historic_load/dagRuns/{run_id}/taskInstances/~/xcomEntries", limit=100)[
             "xcom_entries"

@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar
 from datamart.asked import answer_of, asked
 from datamart.dag_ids import BACKUP
 from datamart.errors import sentence
+from datamart.file_names import is_left_alone
 from datamart.holds import Hold, Holds
 from datamart.insights import INSIGHTS
 from datamart.landing import PREFIX
@@ -52,11 +53,13 @@ class Code(StrEnum):
     FILES_LATE = "files_late"
     FILE_ON_HOLD = "file_on_hold"
     INSIGHTS_BEHIND = "insights_behind"
+    VERSIONS_REFUSED = "versions_refused"
     DAG_PAUSED = "dag_paused"
 
 
 NEEDS: dict[Code, frozenset[Code]] = {
     Code.FILES_LATE: frozenset({Code.S3_AWAY}),
+    Code.VERSIONS_REFUSED: frozenset({Code.S3_AWAY}),
     Code.FILE_ON_HOLD: frozenset({Code.WAREHOUSE_AWAY}),
     Code.DAG_PAUSED: frozenset({Code.AIRFLOW_AWAY}),
     Code.PART_DEAD: frozenset({Code.AIRFLOW_AWAY}),
@@ -200,12 +203,13 @@ def look(
 
     The warehouse is opened for the look alone; a connection that may only read is enough.
     """
-    files, ledger = asked(lambda: _listed(open_store())), asked(lambda: _read(open_warehouse, settings))
+    objects, ledger = asked(lambda: _look_at_store(open_store())), asked(lambda: _read(open_warehouse, settings))
     end = time.monotonic() + PATIENCE_SECONDS
     found = airflow_findings(state)
-    listed = _answer(files, end, found, _S3)
+    listed, missing_rights = _answer(objects, end, found, _S3) or (None, ())
     known = _answer(ledger, end, found, _WAREHOUSE)
     if listed is not None:
+        found += _versions(missing_rights)
         found += _late_files(listed, known.holds if known else (), settings, now)
     if known is not None:
         found += _on_hold(known.holds, listed)
@@ -224,8 +228,20 @@ def _answer(question: Future[T], end: float, found: list[Finding], whom: _Whom) 
         return None
 
 
-def _listed(store: ObjectStore) -> list[Arrival]:
-    return list(islice(store.walk(PREFIX), MOST_LISTED + 1))
+def _versions(missing: Sequence[str]) -> list[Finding]:
+    """Rights that are missing where the data bucket keeps versions of objects."""
+    if not missing:
+        return []
+    message = (
+        f"S3 refuses {', '.join(missing)} in the data bucket, so versions of landed files are not used: a file is "
+        "known by its ETag alone, and deleting it leaves a delete marker. Grant the rights that docs/aws.md lists."
+    )
+    return [Finding(Code.VERSIONS_REFUSED, "warning", message)]
+
+
+def _look_at_store(store: ObjectStore) -> tuple[list[Arrival], Sequence[str]]:
+    """Files in the landing folder, and rights that are missing."""
+    return list(islice(store.walk(PREFIX), MOST_LISTED + 1)), store.missing_version_rights()
 
 
 def _read(open_warehouse: Callable[[], AbstractContextManager[Warehouse]], settings: Settings) -> Ledger:
@@ -268,7 +284,13 @@ def _behind(warehouse: Warehouse) -> tuple[list[Behind], dict[str, datetime | No
 def _late_files(listed: Sequence[Arrival], holds: Sequence[Hold], settings: Settings, now: datetime) -> list[Finding]:
     """Files that nobody took; those on hold are told by themselves."""
     limit, held = now - timedelta(minutes=settings.late_minutes), {hold.arrival_id for hold in holds}
-    late = [one for one in listed if one.last_modified < limit and not (held and one.arrival_id in held)]
+    late = [
+        one
+        for one in listed
+        if one.last_modified < limit
+        and not (held and one.arrival_id in held)
+        and not is_left_alone(one, settings, lambda: limit)
+    ]
     if not late:
         return []
     oldest = min(late, key=lambda one: (one.last_modified, one.key))

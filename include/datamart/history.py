@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -9,11 +10,15 @@ from typing import Any
 
 from datamart.batches import Batch, batch_of
 from datamart.errors import ConfigurationError
+from datamart.file_names import IGNORED, NO_TABLE, OTHER_TABLE, PARTIAL, LeftOut, is_ignored, is_partial
 from datamart.loads import Arrival, Mode, Outcome, Verdict
 from datamart.objects import ObjectStore
 from datamart.routing import table_for
 from datamart.tables import TABLES, Table, load_order, table_named
 
+_ADDRESS = re.compile(
+    r"(?:s3[an]?://|arn:aws[a-z-]*:s3:::)(?P<bucket>[^/]*)(?:/(?P<key>.*))?", re.IGNORECASE | re.DOTALL
+)
 NO_WORD = "Its load task ended by a fault; see the log of that, then clear it."
 MAX_BATCHES = 100  # mapped task instances per table; Airflow allows 1024 by default
 
@@ -25,14 +30,19 @@ def plan_history(
     mode: str,
     listed_at: datetime | None = None,
     tables: tuple[Table, ...] = TABLES,
+    left_out: LeftOut | None = None,
 ) -> list[list[Batch]]:
     """Batches by wave; referenced tables come in an earlier wave than those that refer to them.
 
     ``listed_at`` is the time by the warehouse's clock: with it, the newer of two files wins, whichever is loaded first.
+    Files that are not loaded are added to ``left_out``, each with the reason.
 
     Raises:
-        ConfigurationError: a table is unknown, the prefix holds no file, or none for the chosen tables.
+        ConfigurationError: the prefix cannot work, a table is unknown, the prefix holds no file, or none for the
+            chosen tables.
     """
+    left_out = LeftOut() if left_out is None else left_out
+    prefix = prefix_within(prefix, store.bucket)
     chosen = {table_named(name, tables).name for name in names}
     listed = store.list(prefix)
     if not listed:
@@ -44,15 +54,58 @@ def plan_history(
         table = table_for(arrival.key, tables)
         if table is not None and table.name in chosen:
             by_table.setdefault(table.name, []).append(replace(arrival, listed_at=listed_at))
+        else:
+            left_out.add(_why_left_out(arrival.key, table), [arrival.key])
     if not by_table:
         raise ConfigurationError(
             f"None of the {len(listed)} files under s3://{store.bucket}/{prefix} is for {', '.join(sorted(chosen))}. "
-            "A file's name must start with its table's name and end in .csv."
+            f"A file's name must start with its table's name and end in .csv. {' '.join(left_out.sentences())}"
         )
+    found = {one.key: one for one in store.pinned([one for arrivals in by_table.values() for one in arrivals])}
+    there = {name: [found[one.key] for one in arrivals if one.key in found] for name, arrivals in by_table.items()}
     return [
-        [batch for table in wave for batch in _batches(table.name, by_table.get(table.name, []), Mode(mode))]
+        [batch for table in wave for batch in _batches(table.name, there.get(table.name, []), Mode(mode))]
         for wave in load_order(tables)
     ]
+
+
+def prefix_within(given: str, bucket: str) -> str:
+    """The key, or the beginning of keys, that a person means: ``s3://<bucket>/x/``, ``/x/`` and `` x/ `` are ``x/``.
+
+    Raises:
+        ConfigurationError: it names another bucket, no folder, or is no path of S3.
+    """
+    prefix = given.strip()
+    address = _ADDRESS.fullmatch(prefix)
+    if address is not None:
+        if address["bucket"] != bucket:
+            raise ConfigurationError(
+                f"The path {given!r} names the bucket {address['bucket']}, but files are loaded from the bucket "
+                f"{bucket} only. Copy the files there, or set DATAMART_DATA_BUCKET."
+            )
+        prefix = address["key"] or ""
+    elif "://" in prefix:
+        raise ConfigurationError(
+            f"The path {given!r} is no address of S3. Give the folder in the bucket {bucket}, such as historic/."
+        )
+    if "\\" in prefix:
+        raise ConfigurationError(
+            f"The path {given!r} has a backslash; folders in S3 are separated by a slash. "
+            f"Give {prefix.replace(chr(92), '/')!r} if that is the folder."
+        )
+    prefix = prefix.lstrip("/")
+    if not prefix:
+        raise ConfigurationError(
+            f"The path {given!r} names the whole bucket {bucket}, which holds loaded and refused files too. "
+            "Give a folder, such as historic/."
+        )
+    return prefix
+
+
+def _why_left_out(key: str, table: Table | None) -> str:
+    if table is not None:
+        return OTHER_TABLE
+    return IGNORED if is_ignored(key) else PARTIAL if is_partial(key) else NO_TABLE
 
 
 def _batches(table: str, arrivals: list[Arrival], mode: Mode) -> list[Batch]:

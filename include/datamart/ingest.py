@@ -17,7 +17,7 @@ from datamart.fetching import AHEAD, FetchingStore
 from datamart.holds import Hold, Holds
 from datamart.load import Loader
 from datamart.loads import Arrival, Mode, Outcome, Verdict
-from datamart.objects import ObjectStore, archive_key, quarantine_key
+from datamart.objects import ObjectStore, VersionLocked, archive_key, quarantine_key
 from datamart.quarantine import note
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class Ingest:
 
     sessions: Sessions
     careful: bool = False
-    _moves: list[tuple[Arrival, Future[None]]] = field(default_factory=list)
+    _moves: list[tuple[Arrival, Outcome, Future[Sequence[Arrival]]]] = field(default_factory=list)
     _done: set[int] = field(default_factory=set)
 
     def files(self, arrivals: Sequence[Arrival]) -> Iterator[Outcome]:
@@ -88,7 +88,7 @@ class Ingest:
                 outcome = self._file(arrival)
                 if outcome.verdict is not Verdict.FAILED:
                     moving = movers.submit(move_away, store, arrival, outcome)
-                    self._moves.append((arrival, moving))
+                    self._moves.append((arrival, outcome, moving))
                 if outcome.verdict is not Verdict.FAILED or outcome.code == GONE:
                     self._done.add(arrival.arrival_id)
                 if self.careful:
@@ -118,7 +118,8 @@ class Ingest:
             self._brace(arrival)
         for last in (False, True):
             try:
-                return self.sessions.loader.load(arrival)
+                loader = self.sessions.loader
+                return loader.supersede(arrival) if loader.is_superseded(arrival) else loader.load(arrival)
             except Exception as error:  # noqa: BLE001 - told in the ledger; the other files are still to be loaded
                 self.sessions.renew()
                 if last or not isinstance(error, TransientFault):
@@ -145,10 +146,21 @@ class Ingest:
         log.error("%s: %s On hold until %s.", arrival.key, hold.reason, f"{hold.next_try_at:%Y-%m-%d %H:%M:%S}")
         return outcome
 
+    def _uncover(self, arrival: Arrival, outcome: Outcome, older: Sequence[Arrival]) -> DatamartError | None:
+        """Move older versions of a file away, then the file itself; what kept it from that."""
+        if not older:
+            return None
+        try:
+            move_with_older(self.sessions.loader, arrival, outcome, older)
+        except DatamartError as error:
+            self.sessions.renew()
+            return error
+        return None
+
     def _hold_unmoved(self) -> Iterator[Arrival]:
         """Hold what is loaded but could not be moved away."""
-        for arrival, moving in self._moves:
-            error = moving.exception()
+        for arrival, outcome, moving in self._moves:
+            error = moving.exception() or self._uncover(arrival, outcome, moving.result())
             if isinstance(error, SourceChanged):
                 log.info("%s: a new file has its place; it is loaded next.", arrival.key)
             elif isinstance(error, DatamartError):
@@ -159,20 +171,48 @@ class Ingest:
                 raise error
 
 
-def move_away(store: ObjectStore, arrival: Arrival, outcome: Outcome) -> None:
-    """Move a file that came to a verdict: to the archive, or to the quarantine with a note beside it."""
+def put_away(loader: Loader, arrival: Arrival, outcome: Outcome) -> None:
+    """Move a file that came to a verdict away, and before it older versions of its key, which it would uncover."""
+    older = move_away(loader.store, arrival, outcome)
+    if older:
+        move_with_older(loader, arrival, outcome, older)
+
+
+def move_with_older(loader: Loader, arrival: Arrival, outcome: Outcome, older: Sequence[Arrival]) -> None:
+    """Record older versions of a copied file and move each away, the oldest first, then delete the file itself.
+
+    Where an older version cannot be deleted (it may be locked), a delete marker covers it and the file.
+    """
+    try:
+        for one in older:
+            found = loader.supersede(one)
+            log.warning("%s, version of %s: %s. %s", one.key, one.last_modified, found.verdict, found.message)
+            move_away(loader.store, one, found, covered=True)
+    except VersionLocked as fault:
+        log.warning("%s A delete marker covers the file and its older versions.", fault)
+        loader.store.cover(arrival)
+        return
+    if move_away(loader.store, arrival, outcome):
+        raise TransientFault(f"{arrival.key} has more older versions than were moved away; it is tried again.")
+
+
+def move_away(store: ObjectStore, arrival: Arrival, outcome: Outcome, *, covered: bool = False) -> Sequence[Arrival]:
+    """Move a file that came to a verdict: to the archive, or to the quarantine with a note beside it.
+
+    Returns:
+        Older versions of its key, which must be moved away first (see ``ObjectStore.move``).
+    """
     if outcome.verdict is Verdict.REJECTED or outcome.table is None:
-        _quarantine(store, arrival, outcome)
-    else:
-        store.move(arrival, archive_key(outcome.table, arrival, outcome.load_id))
+        return _quarantine(store, arrival, outcome, covered=covered)
+    return store.move(arrival, archive_key(outcome.table, arrival, outcome.load_id), covered=covered)
 
 
-def _quarantine(store: ObjectStore, arrival: Arrival, outcome: Outcome) -> None:
+def _quarantine(store: ObjectStore, arrival: Arrival, outcome: Outcome, *, covered: bool) -> Sequence[Arrival]:
     """The note first: who finds the file is to find its reason too."""
     target = quarantine_key(arrival, outcome.load_id)
     store.write(f"{target}.json", note(arrival, outcome))
     try:
-        store.move(arrival, target)
+        return store.move(arrival, target, covered=covered)
     except SourceChanged:
         if not store.list(target, exact=True):
             store.remove([f"{target}.json"])

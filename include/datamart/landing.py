@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 
-from datamart.batches import Batch, batch_of
+from datamart.batches import Batch, arrivals_of, batch_of
+from datamart.file_names import IGNORED, PARTIAL, LeftOut, is_ignored, is_left_alone
 from datamart.holds import Holds
 from datamart.loads import Arrival
 from datamart.objects import ObjectStore
@@ -23,23 +24,52 @@ TOGETHER = timedelta(seconds=10)
 """Files that arrive within this time may be meant together: those that others refer to are loaded first."""
 
 
-def files_lie_there(store: ObjectStore, waiting: Callable[[], set[int]]) -> bool:
-    """Is there a file that is not on hold? ``waiting`` is asked for those that are only when there are any files."""
+def files_lie_there(
+    store: ObjectStore, waiting: Callable[[], set[int]], settings: Settings, now: Callable[[], datetime]
+) -> bool:
+    """Is there a file to load that is not on hold?
+
+    ``waiting`` is asked for those on hold only when there is such a file, and ``now``, the time by the warehouse's
+    clock, only when a file of a partial name seems to have been there for long enough.
+    """
     held: set[int] | None = None
     for arrival in store.walk(PREFIX):
+        if is_left_alone(arrival, settings, lambda: datetime.now(UTC)) or is_left_alone(arrival, settings, now):
+            continue
         held = waiting() if held is None else held
         if arrival.arrival_id not in held:
             return True
     return False
 
 
+@dataclass(frozen=True)
+class LandingPlan:
+    """What a look into the folder has found: batches to load, and files that are left there."""
+
+    batches: list[Batch]
+    left_out: LeftOut = field(default_factory=LeftOut)
+
+
 def plan_landing(
     store: ObjectStore, warehouse: Warehouse, settings: Settings, tables: tuple[Table, ...] = TABLES
-) -> list[Batch]:
+) -> LandingPlan:
     """One batch a table, its files in the order of their arrival; what is left is of the next look."""
     listed_at, waiting = warehouse.now(), Holds(warehouse, settings).waiting()
-    listed = [replace(one, listed_at=listed_at) for one in store.list(PREFIX) if one.arrival_id not in waiting]
-    return batches_of(listed, tables)
+    left_out, listed = LeftOut(), []
+    for one in store.list(PREFIX):
+        if is_left_alone(one, settings, lambda: listed_at):
+            left_out.add(IGNORED if is_ignored(one.key) else PARTIAL, [one.key])
+        elif one.arrival_id not in waiting:
+            listed.append(replace(one, listed_at=listed_at))
+    return LandingPlan(_pinned(store, batches_of(listed, tables)), left_out)
+
+
+def _pinned(store: ObjectStore, batches: Sequence[Batch]) -> list[Batch]:
+    """The batches with the versions of their files; a file that is gone, and a batch without files, are left out."""
+    listed = {batch["table"]: arrivals_of(batch) for batch in batches}
+    found = {one.key: one for one in store.pinned([one for arrivals in listed.values() for one in arrivals])}
+    there = {table: [found[one.key] for one in arrivals if one.key in found] for table, arrivals in listed.items()}
+    return [batch_of(table, arrivals) for table, arrivals in there.items() if arrivals]
 
 
 def batches_of(listed: Sequence[Arrival], tables: tuple[Table, ...] = TABLES) -> list[Batch]:

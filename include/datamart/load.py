@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from datamart.clean import write_keys
 from datamart.errors import BalanceError, ConfigurationError, FileRejected, TransientFault
+from datamart.file_names import is_partial
 from datamart.fingerprint import rules_in_force
 from datamart.forecast import forecast, replacement_forecast, upsert_forecast
 from datamart.late import LateFiles, left_message
@@ -112,6 +113,29 @@ class Loader:
     def answer(self, arrival: Arrival) -> Outcome | None:
         """What the ledger knows of an arrival that needs no judgement (any more)."""
         return self._before(arrival, table_for(arrival.key, self.tables))[0]
+
+    def is_superseded(self, arrival: Arrival) -> bool:
+        """The ledger has a newer version of this object, which shows again because the newer one was deleted."""
+        return arrival.version_id is not None and self.warehouse.has_newer_version(arrival)
+
+    def supersede(self, arrival: Arrival) -> Outcome:
+        """Record an older version of a file that has arrived again; it is not loaded.
+
+        Returns:
+            What the ledger says of this version: its own load, if it was loaded before the newer one came.
+        """
+        table = table_for(arrival.key, self.tables)
+        done, load_id = self._before(arrival, table)
+        if done is not None:
+            return done
+        outcome = self._named(
+            Outcome(
+                load_id, table.name if table else None, arrival.key, Verdict.REJECTED, code="superseded",
+                message="A newer version of this object arrived before this one was loaded, so it was not loaded.",
+            )
+        )  # fmt: skip
+        self._record_unless_known(outcome, arrival, Mode.UPSERT, table)
+        return outcome
 
     def fail(self, arrival: Arrival, mode: Mode, message: str) -> Outcome:
         """Record that a fault kept the file from being loaded; a later try that succeeds takes the row's place."""
@@ -417,12 +441,14 @@ class Loader:
 
     def _refuse_name(self, arrival: Arrival, load_id: int, dry_run: bool) -> Outcome:
         names = ", ".join(table.name for table in self.tables)
-        outcome = self._named(
-            Outcome(
-                load_id, None, arrival.key, Verdict.REJECTED, code="no_table",
-                message=f"The name fits no table. It must start with one of {names} and end in .csv.",
+        code, message = "no_table", f"The name fits no table. It must start with one of {names} and end in .csv."
+        if is_partial(arrival.key):
+            code = "partial_name"
+            message = (
+                "The name says that the file is not complete, and its sender has not renamed it within "
+                f"{self.settings.partial_minutes:g} minutes (DATAMART_PARTIAL_MINUTES)."
             )
-        )  # fmt: skip
+        outcome = self._named(Outcome(load_id, None, arrival.key, Verdict.REJECTED, code=code, message=message))
         if dry_run:
             return forecast(outcome)
         self._record_unless_known(outcome, arrival, Mode.UPSERT, None)

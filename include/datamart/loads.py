@@ -42,14 +42,19 @@ def number_of(*parts: str) -> int:
 
 @dataclass(frozen=True)
 class Arrival:
-    """One object as it was listed: a new version or ETag is another arrival, the same is the same for ever."""
+    """One object as it was listed: a new ETag or time is another arrival, the same is the same for ever.
+
+    The id of the object's version is not part of the identity. So an arrival is the same before and after the bucket
+    keeps versions, and with and without the rights to read them.
+    """
 
     bucket: str
     key: str
     etag: str
     last_modified: datetime
     size: int
-    version_id: str | None = None
+    version_id: str | None = field(default=None, compare=False)
+    """The version to read, copy and delete; None: the current object, if it still has this ETag."""
     listed_at: datetime | None = field(default=None, compare=False)
     """When it was listed, by the warehouse's clock: with time and key, its place in the order of arrivals."""
     upload_id: str | None = None
@@ -64,8 +69,8 @@ class Arrival:
 
     @property
     def version(self) -> str:
-        """The version id where the bucket keeps versions, else ETag and last-modified; of an upload, its id."""
-        return self.upload_id or self.version_id or f"{self.etag}@{self.last_modified.isoformat()}"
+        """ETag and last-modified; of an upload, its id."""
+        return self.upload_id or f"{self.etag}@{self.last_modified.isoformat()}"
 
     @property
     def arrival_id(self) -> int:

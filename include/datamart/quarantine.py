@@ -13,6 +13,8 @@ _WHAT_TO_DO = {
     "header_only": "The file has no rows. If it should have some, export it again; otherwise nothing needs to be done.",
     "over_threshold": "Repair the rejected rows and send the file again, or raise DATAMART_REJECT_THRESHOLD.",
     "all_rows_bad": "Repair the rows (their reasons are in the file of rejected rows) and send the file again.",
+    "superseded": "Nothing, if the newer version has all rows. Otherwise send this file again under a name of its own.",
+    "partial_name": "If the file is complete, send it again under its final name. Otherwise let its sender finish it.",
 }
 _OTHERWISE = "Correct the file as the message says and send it again, under any name that fits its table."
 

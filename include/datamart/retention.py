@@ -19,12 +19,13 @@ from functools import cached_property, partial
 from itertools import islice
 from typing import Any
 
-from datamart.errors import TerminalFault, TransientFault
+from datamart.errors import TransientFault
 from datamart.holds import Holds
 from datamart.landing import PREFIX as LANDING
 from datamart.loads import Arrival
 from datamart.objects import EXCHANGE, ObjectStore
-from datamart.objects import s3_faults as faults
+from datamart.s3_errors import Reaction, error_for, fault_of
+from datamart.s3_errors import s3_faults as faults
 from datamart.settings import Settings
 from datamart.tables import TABLES, Table
 from datamart.uploads import PREFIX as UPLOADS
@@ -281,8 +282,10 @@ def _pages(walked: Iterator[Arrival]) -> Iterator[list[Arrival]]:
 
 def _raise_refusals(errors: list[dict[str, str]]) -> None:
     """S3 answers for each object by itself; one that was not there is as good as removed."""
-    left = [error for error in errors if error.get("Code") != "NoSuchKey"]
+    left = [error for error in errors if error_for(str(error.get("Code"))).reaction is not Reaction.CHANGED]
     if left:
-        first, codes = left[0].get("Key"), sorted({str(error.get("Code")) for error in left})
-        kind = TerminalFault if codes == ["AccessDenied"] else TransientFault
-        raise kind(f"S3 did not remove {len(left)} objects ({', '.join(codes)}), the first being {first}.")
+        codes = sorted({str(error.get("Code")) for error in left})
+        faults_of = [
+            fault_of(code, f"S3 did not remove {len(left)} objects, first {left[0].get('Key')}") for code in codes
+        ]
+        raise next((one for one in faults_of if not isinstance(one, TransientFault)), faults_of[0])

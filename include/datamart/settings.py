@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     """URL of an SQS queue that is told of files that land; unset: the landing folder is looked into all the time."""
     landing_queue_connection: str = "object_store"
     """The Airflow connection by which that queue is reached."""
+    partial_minutes: Annotated[float, Field(ge=0)] = 60
+    """How long a landed file whose name says that it is not complete is left alone before it is refused."""
     hold_seconds: Annotated[float, Field(ge=1)] = 60
     """How long a file that a fault kept from being loaded waits; each further fault doubles it."""
     hold_most_seconds: Annotated[float, Field(ge=1)] = 6 * 3600

@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from datamart.batches import Batch, arrivals_of, batch_label
 from datamart.errors import DatamartError, TransientFault, sentence
+from datamart.file_names import LeftOut
 from datamart.history import judged_files, not_loaded, plan_history, summary, without_verdict
 from datamart.ingest import Sessions
 from datamart.loads import Arrival, Mode, Outcome, Verdict
@@ -24,6 +25,7 @@ from datamart_airflow.assets import announce
 from datamart_airflow.clients import loader, object_store, warehouse
 from datamart_airflow.file_alerts import tell_of_files
 from datamart_airflow.insight_tasks import catch_up
+from datamart_airflow.left_out import record_left_out, with_left_out
 from datamart_airflow.upstream import record_failure, required
 
 log = logging.getLogger(__name__)
@@ -37,7 +39,10 @@ def plan_batches(prefix: str, tables: list[str], mode: str) -> list[list[Batch]]
     try:
         with warehouse() as opened:
             listed_at = opened.now()
-        return plan_history(object_store(), prefix, tables, mode, listed_at)
+        left_out = LeftOut()
+        planned = plan_history(object_store(), prefix, tables, mode, listed_at, left_out=left_out)
+        record_left_out(get_current_context(), left_out)
+        return planned
     except Exception as error:
         # The task gate repeats it: without a plan it knows nothing else.
         record_failure(sentence(error))
@@ -81,6 +86,11 @@ def load_batch(batch: Batch, mode: str, dry_run: bool, ranges_of: str | None) ->
         context["ti"].xcom_push("return_value", verdicts)
         _fail(faults)
     return verdicts
+
+
+def report_run(planned: list[list[Batch]] | None, verdicts: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """What ``judge_run`` returns, with the files that the plan left out."""
+    return with_left_out(judge_run(planned, verdicts), "plan")
 
 
 def judge_run(planned: list[list[Batch]] | None, verdicts: list[Mapping[str, Any]]) -> dict[str, int]:

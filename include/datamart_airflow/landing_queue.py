@@ -81,16 +81,22 @@ class LandingQueueTrigger(BaseEventTrigger):
 def files_told(body: str) -> int:
     """How many files of the landing folder a message tells of; none if it is of another kind.
 
+    Files that are ignored or not complete by their names do not count: they start no run. A file that stays not
+    complete is found by the clock.
+
     Its form: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html.
     """
-    from datamart.landing import PREFIX  # not above: a Dag file imports this module at every parse
+    # Not above: a Dag file imports this module at every parse.
+    from datamart.file_names import is_ignored, is_partial
+    from datamart.landing import PREFIX
 
     try:
         records = json.loads(body)["Records"]
         keys = [unquote_plus(record["s3"]["object"]["key"]) for record in records]
     except (ValueError, KeyError, TypeError):
         return 0
-    return sum(key.startswith(PREFIX) and not key.endswith("/") for key in keys)
+    landed = (key for key in keys if key.startswith(PREFIX) and not key.endswith("/"))
+    return sum(not is_ignored(key) and not is_partial(key) for key in landed)
 
 
 class _Queue:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.sdk import BaseOperator
@@ -15,6 +15,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow.triggers.base import BaseTrigger, TaskSkippedEvent, TriggerEvent
 
 from datamart.errors import sentence
+from datamart_airflow.left_out import record_left_out
 
 log = logging.getLogger(__name__)
 
@@ -31,27 +32,29 @@ class LandingSensor(BaseOperator):
         super().__init__(**kwargs)
         self.wait = wait
 
-    def execute(self, context: Context) -> list[dict[str, Any]]:  # noqa: ARG002 - Airflow gives it
+    def execute(self, context: Context) -> list[dict[str, Any]]:
         """Batches, at once when files lie there already."""
-        return self._plan()
+        return self._plan(context)
 
-    def after_waiting(self, context: Context, event: dict[str, Any]) -> list[dict[str, Any]]:  # noqa: ARG002
+    def after_waiting(self, context: Context, event: dict[str, Any]) -> list[dict[str, Any]]:
         """Batches of the files that the trigger saw."""
         if event["error"]:
             raise AirflowFailException(f"The landing folder could not be looked into. {event['error']}")
-        return self._plan()
+        return self._plan(context)
 
-    def _plan(self) -> list[dict[str, Any]]:
+    def _plan(self, context: Context) -> list[dict[str, Any]]:
+        from datamart.file_names import LeftOut
         from datamart.landing import plan_landing
         from datamart.settings import load_settings
         from datamart_airflow.clients import object_store, warehouse
 
-        poll, batches = _LONGEST_PAUSE, []
+        poll, batches, left_out = _LONGEST_PAUSE, [], LeftOut()
         try:
             settings = load_settings()
             poll = settings.landing_poll_seconds
             with warehouse() as opened:
-                batches = plan_landing(object_store(), opened, settings)
+                plan = plan_landing(object_store(), opened, settings)
+                batches, left_out = plan.batches, plan.left_out
         except Exception as error:
             if not self.wait:
                 raise
@@ -61,6 +64,7 @@ class LandingSensor(BaseOperator):
             raise AirflowSkipException("No file lies there that is due.")
         if not batches:
             self.defer(trigger=LandingTrigger(self.wait.total_seconds(), poll), method_name="after_waiting")
+        record_left_out(context, left_out)
         return batches
 
 
@@ -104,10 +108,11 @@ class _Looking:
 
     def see(self) -> bool:
         from datamart.landing import files_lie_there
+        from datamart.settings import load_settings
         from datamart_airflow.clients import object_store
 
         self._store = self._store or object_store()
-        return files_lie_there(self._store, self._waiting)
+        return files_lie_there(self._store, self._waiting, load_settings(), self._now)
 
     def _waiting(self) -> set[int]:
         from datamart.holds import Holds
@@ -116,3 +121,9 @@ class _Looking:
 
         with warehouse() as opened:
             return Holds(opened, load_settings()).waiting()
+
+    def _now(self) -> datetime:
+        from datamart_airflow.clients import warehouse
+
+        with warehouse() as opened:
+            return opened.now()

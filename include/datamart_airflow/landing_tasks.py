@@ -18,6 +18,7 @@ from datamart_airflow.assets import announce
 from datamart_airflow.clients import loader
 from datamart_airflow.file_alerts import tell_of_files
 from datamart_airflow.insight_tasks import catch_up
+from datamart_airflow.left_out import with_left_out
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,11 @@ def ingest_batch(batch: Batch) -> dict[str, Any]:
             told.add([outcome])
     announce(tally.changed)
     return tally.result()
+
+
+def report_landing(planned: Sequence[Batch] | None, results: Sequence[dict[str, Any]] | None) -> dict[str, Any]:
+    """What ``judge_landing`` returns, with the files that are in the folder and were left out."""
+    return with_left_out(judge_landing(planned, results), "wait_for_files")
 
 
 def judge_landing(planned: Sequence[Batch] | None, results: Sequence[dict[str, Any]] | None) -> dict[str, int]:

@@ -12,9 +12,9 @@ from typing import Any
 from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
-from datamart.errors import DatamartError, SourceChanged, TransientFault, sentence
-from datamart.history import summary
-from datamart.ingest import Sessions, move_away
+from datamart.errors import ConfigurationError, DatamartError, SourceChanged, TransientFault, sentence
+from datamart.history import prefix_within, summary
+from datamart.ingest import Sessions, put_away
 from datamart.load import Loader
 from datamart.loads import Arrival, Mode, Outcome, Verdict
 from datamart.routing import table_for
@@ -84,7 +84,13 @@ def _uploader() -> Iterator[Loader]:
 def _arrival(opened: Loader, params: Mapping[str, Any]) -> Arrival:
     """The object as it lies there; of an upload that a try before this one has moved away, what identifies it."""
     key, upload = params["key"], params["upload_id"]
-    found = opened.store.list(key, exact=True)
+    found = opened.store.pinned(opened.store.list(key, exact=True))
+    if not found and not upload:
+        try:
+            key = prefix_within(key, opened.store.bucket)
+        except ConfigurationError as error:
+            raise _Absent(str(error)) from None
+        found = opened.store.pinned(opened.store.list(key, exact=True))
     if not found and not upload:
         raise _Absent(f"There is no object {key} in the bucket {opened.store.bucket}.")
     arrival = found[0] if found else Arrival(opened.store.bucket, key, "", _NEVER, 0)
@@ -122,9 +128,9 @@ def _move(opened: Loader, arrival: Arrival, outcome: Outcome) -> None:
     lying = arrival
     for _ in range(_MOVES):
         try:
-            return move_away(opened.store, lying, outcome)
+            return put_away(opened, lying, outcome)
         except SourceChanged:
-            found = opened.store.list(arrival.key, exact=True)
+            found = opened.store.pinned(opened.store.list(arrival.key, exact=True))
             if not found:
                 return log.info("%s is not there any more: a try before this one has moved it.", arrival.key)
             lying = replace(found[0], upload_id=arrival.upload_id)

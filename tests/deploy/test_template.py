@@ -298,6 +298,18 @@ def test_airflow_may_write_where_the_product_writes(made: Made) -> None:
     assert all(allows(policy, f"s3:{one}Object", backup) for one in ("Get", "Put", "Delete"))
 
 
+def test_airflow_may_use_the_versions_of_landed_files(made: Made) -> None:
+    policy, data = airflow_policy(made), f"arn:aws:s3:::{made.outputs['DataBucketName']}"
+    for right in ("s3:GetBucketVersioning", "s3:ListBucketVersions"):
+        assert allows(policy, right, data), right
+    for key in ("landing/jobs.csv", f"{UPLOADS}1/jobs.csv", "historic/jobs.csv"):
+        assert allows(policy, "s3:GetObjectVersion", f"{data}/{key}"), key
+        assert allows(policy, "s3:GetObjectVersionTagging", f"{data}/{key}"), "a copy of a version has its tags"
+        assert allows(policy, "s3:DeleteObjectVersion", f"{data}/{key}") == (not key.startswith("historic/")), key
+    for key in ("archive/jobs/1-jobs.csv", "quarantine/1-jobs.csv", "clean/jobs/1/part-0.parquet"):
+        assert not allows(policy, "s3:DeleteObjectVersion", f"{data}/{key}"), key
+
+
 def test_airflow_reads_its_connections_and_no_other_secret(made: Made) -> None:
     policy, secrets = airflow_policy(made), made.client("secretsmanager")
     for name in ("warehouse", "warehouse_read", "object_store"):

@@ -123,3 +123,26 @@ def test_a_wrong_prefix_fails_in_the_first_task(product: Product) -> None:
     said = gate_says(product, run_id)
     assert f"There is no file under s3://{product.bucket}/{name}" in said
     assert "TypeError" not in said
+
+
+def test_an_address_of_s3_is_a_folder_and_files_that_are_left_out_are_named(product: Product) -> None:
+    for name in (".DS_Store", "_SUCCESS", "job.csv", "jobs.csv.part"):
+        product.put("addressed/", name, b"x")
+    product.put("addressed/", "jobs.csv", b"960,Named\r\n")
+    state, verdicts, run_id = product.run(f"s3://{product.bucket}/addressed/")
+    assert (state, [v["file"] for v in verdicts]) == ("success", ["addressed/jobs.csv"])
+    assert product.result("historic_load", run_id, "gate") == {
+        "loaded": 1,
+        "left_out": {
+            "ignored by name": {"files": 2, "first": ["addressed/.DS_Store", "addressed/_SUCCESS"]},
+            "left out because the name fits no table": {"files": 1, "first": ["addressed/job.csv"]},
+            "not complete by name": {"files": 1, "first": ["addressed/jobs.csv.part"]},
+        },
+    }
+
+
+def test_another_bucket_is_refused_in_the_first_task(product: Product) -> None:
+    state, verdicts, run_id = product.run("s3://elsewhere/historic/")
+    assert (state, verdicts) == ("failed", [])
+    tasks = product.api.get(f"/dags/historic_load/dagRuns/{run_id}/taskInstances")["task_instances"]
+    assert {task["task_id"]: task["try_number"] for task in tasks if task["state"] == "failed"}["plan"] == 1

@@ -28,7 +28,7 @@ def triggered(product: Product, dag_id: str, task: str, **conf: Any) -> tuple[st
 def loaded(product: Product, name: str, body: bytes) -> str:
     """Load a file; the load's id."""
     product.put("recovery/", name, body)
-    state, told = triggered(product, "ingest_upload", "load", key=f"recovery/{name}")
+    state, told = triggered(product, "ingest_upload", "load", key=f"s3://{product.bucket}/recovery/{name}")
     assert state == "success"
     return str(told["load_id"])
 

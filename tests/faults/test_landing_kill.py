@@ -178,7 +178,7 @@ def planned(mart: Mart) -> list[Batch]:
     """The next look into the folder."""
     warehouse = PostgresWarehouse(mart.uri)
     try:
-        return plan_landing(mart.store, warehouse, load_settings({}))
+        return plan_landing(mart.store, warehouse, load_settings({})).batches
     finally:
         warehouse.close()
 

@@ -6,7 +6,7 @@ as S3 tells seconds and a test cannot wait for them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ from botocore.awsrequest import AWSResponse
 from datamart.batches import Batch, arrivals_of
 from datamart.fetching import FetchingStore
 from datamart.ingest import Ingest, Sessions
-from datamart.landing import PREFIX, plan_landing
+from datamart.landing import PREFIX, files_lie_there, plan_landing
 from datamart.load import Loader
 from datamart.loads import Arrival, Outcome
 from datamart.objects import ObjectStore
@@ -48,10 +48,10 @@ class Dated(FetchingStore):
         for one in super().walk(prefix):
             yield replace(one, last_modified=self.times.get(one.key, one.last_modified))
 
-    def move(self, arrival: Arrival, target: str) -> None:
+    def move(self, arrival: Arrival, target: str, *, covered: bool = False) -> Sequence[Arrival]:
         """The move, for which S3 is asked by its own time."""
         real = self.real.get((arrival.key, arrival.last_modified), arrival.last_modified)
-        super().move(replace(arrival, last_modified=real), target)
+        return super().move(replace(arrival, last_modified=real), target, covered=covered)
 
     def another(self) -> Dated:
         """The same bucket, with nothing fetched ahead."""
@@ -103,9 +103,13 @@ class Zone:
     def settings(self, **values: object) -> Any:
         return load_settings({f"DATAMART_{name.upper()}": str(value) for name, value in values.items()})
 
+    def is_awaited(self, waiting: Callable[[], set[int]] = set, **settings: object) -> bool:
+        """Would the sensor see a file to load?"""
+        return files_lie_there(self.store, waiting, self.settings(**settings), self.world.warehouse.now)
+
     def plan(self, **settings: object) -> list[Batch]:
         """What a look into the folder would load."""
-        batches = plan_landing(self.store, self.world.warehouse, self.settings(**settings))
+        batches = plan_landing(self.store, self.world.warehouse, self.settings(**settings)).batches
         look = next(self._looks)
         for batch in batches:
             for one in arrivals_of(batch):

@@ -24,6 +24,7 @@ from datamart.settings import load_settings
 from datamart.warehouse.base import Warehouse
 from datamart.warehouse.postgres import PostgresWarehouse
 from tests.bucket import own_bucket
+from tests.integration.landing_zone import FORBIDDEN
 from tests.integration.world import World
 
 Opens = Callable[[], AbstractContextManager[Warehouse]]
@@ -399,3 +400,29 @@ def test_a_finding_is_json_for_programs(there: World) -> None:
     assert told | {"since": None, "message": None} == {
         "code": "files_late", "severity": "warning", "subject": "", "since": None, "message": None,
     }  # fmt: skip
+
+
+def test_files_that_are_left_alone_by_their_names_are_not_late(there: World) -> None:
+    for name in (".DS_Store", "_SUCCESS", "jobs.csv.md5", "jobs.csv.part"):
+        there.put(name, b"x")
+    assert check(there, LATE) == []
+    (found,) = check(there, LATE, partial_minutes=0.1)  # its time is over, and nobody has refused it
+    assert (found.code, "1 file waits" in found.message) == (Code.FILES_LATE, True)
+    assert "jobs.csv.part" in found.message
+
+
+def test_rights_that_a_bucket_with_versions_needs_are_told(there: World) -> None:
+    client, bucket = there.store.client, there.store.bucket
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    assert check(there) == []
+
+    def refuse(request: Any, **_: object) -> Any:
+        return FORBIDDEN("") if request.method in ("HEAD", "DELETE") and "versionId=" in request.url else None
+
+    client.meta.events.register("before-send.s3", refuse)
+    try:
+        (found,) = check(there)
+    finally:
+        client.meta.events.unregister("before-send.s3", refuse)
+    assert (found.code, found.severity) == (Code.VERSIONS_REFUSED, "warning")
+    assert "s3:GetObjectVersion, s3:DeleteObjectVersion" in found.message

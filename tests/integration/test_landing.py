@@ -14,7 +14,6 @@ from datamart.batches import Batch, arrivals_of
 from datamart.errors import TransientFault
 from datamart.holds import Holds
 from datamart.ingest import GONE, Ingest, Sessions
-from datamart.landing import files_lie_there
 from datamart.landing_report import Tally, not_loaded, totals
 from datamart.loads import Arrival, Outcome, Verdict
 from datamart.objects import archive_key, quarantine_key
@@ -70,7 +69,7 @@ def test_files_are_loaded_and_moved_away(zone: Zone) -> None:
     assert (zone.lying(), sorted(archived(zone))) == ([], ["departments.csv", "jobs.csv"])
     assert gate(batches, outcomes) == []
     assert zone.plan() == []
-    assert not files_lie_there(zone.store, set)
+    assert not zone.is_awaited()
 
 
 def test_1_one_file_planned_twice_is_loaded_once(zone: Zone) -> None:
@@ -112,7 +111,7 @@ def test_4_an_upload_in_parts_is_no_file_until_it_is_complete(zone: Zone) -> Non
     where = {"Bucket": zone.store.bucket, "Key": "landing/jobs_parts.csv"}
     upload = zone.store.client.create_multipart_upload(**where)["UploadId"]
     part = zone.store.client.upload_part(**where, UploadId=upload, PartNumber=1, Body=X)
-    assert not files_lie_there(zone.store, set)
+    assert not zone.is_awaited()
     zone.drop("jobs_other.csv", Y, at=1)
     assert verdicts(zone.look()) == {"jobs_other.csv": "loaded"}
     parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
@@ -284,7 +283,7 @@ def test_a_new_file_under_the_name_of_one_on_hold_does_not_wait(zone: Zone) -> N
         zone.look()
     assert zone.held() == {"jobs.csv": 1}
     zone.drop("jobs.csv", Y, at=2)
-    assert files_lie_there(zone.store, Holds(zone.world.warehouse, zone.settings()).waiting)
+    assert zone.is_awaited(Holds(zone.world.warehouse, zone.settings()).waiting)
     assert verdicts(zone.look()) == {"jobs.csv": "loaded"}
     assert zone.world.rows("jobs") == upserted("jobs", Y)
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datamart.batches import Batch, arrivals_of
-from datamart.landing import MOST_BYTES, MOST_FILES, TOGETHER, batches_of, files_lie_there
+from datamart.landing import MOST_BYTES, MOST_FILES, TOGETHER, batches_of
 from datamart.loads import Arrival, Verdict
 from datamart.tables import Column, Table, Type
 from tests.integration.landing_sound import archived, moved
@@ -69,10 +69,10 @@ def test_folder_markers_are_no_files_and_folders_below_are_looked_into(zone: Zon
     for marker in ("", "in/", "in/jobs.csv/"):
         zone.store.client.put_object(Bucket=zone.store.bucket, Key=f"landing/{marker}", Body=b"")
     assert zone.plan() == []
-    assert not files_lie_there(zone.store, set)
+    assert not zone.is_awaited()
     for name in ("in/jobs.csv", "in/deeper/jobs.csv", "jobs.csv"):
         zone.drop(name, BODY)
-    assert files_lie_there(zone.store, set)
+    assert zone.is_awaited()
     assert {outcome.verdict for outcome in zone.look().values()} == {Verdict.LOADED, Verdict.DUPLICATE}
     assert [one.name for one in moved(zone)] == ["jobs.csv"] * 3
 

@@ -69,16 +69,16 @@ def last_first(monkeypatch: pytest.MonkeyPatch) -> None:
     patched(LateFiles, "give_way", always_zero)(monkeypatch)
 
 
-def delete_only(_: Any, self: ObjectStore, arrival: Arrival, _target: str) -> None:
+def delete_only(_: Any, self: ObjectStore, arrival: Arrival, _target: str, **__: Any) -> None:
     self.remove([arrival.key])
 
 
-def copy_only(_: Any, self: ObjectStore, arrival: Arrival, target: str) -> None:
-    self._copy(arrival, target, {"Bucket": arrival.bucket, "Key": arrival.key})
+def copy_only(_: Any, self: ObjectStore, arrival: Arrival, target: str, **__: Any) -> None:
+    self._copy(arrival, target)
 
 
-def wrong_bytes(right: Any, self: ObjectStore, arrival: Arrival, target: str) -> None:
-    right(self, arrival, target)
+def wrong_bytes(right: Any, self: ObjectStore, arrival: Arrival, target: str, **options: Any) -> None:
+    right(self, arrival, target, **options)
     self.write(target, b"other")
 
 

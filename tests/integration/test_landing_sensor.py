@@ -79,6 +79,14 @@ def test_a_file_on_hold_is_passed_over_until_its_time(folder: ObjectStore, world
     assert event().payload == {"error": None}
 
 
+def test_names_that_are_left_alone_are_not_seen(folder: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (".DS_Store", "sub/_SUCCESS", "jobs.csv.md5", "jobs.csv.part", ".jobs.csv.aB3xY9"):
+        folder.write(f"{PREFIX}{name}", b"1,a\n")
+    assert isinstance(event(), TaskSkippedEvent)
+    monkeypatch.setenv("DATAMART_PARTIAL_MINUTES", "0")
+    assert event().payload == {"error": None}
+
+
 def test_s3_that_does_not_answer_is_told_at_the_end(folder: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     del folder
     nowhere = {"conn_type": "aws", "login": "a", "password": "b", "extra": {"endpoint_url": "http://127.0.0.1:9"}}

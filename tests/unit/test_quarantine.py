@@ -12,7 +12,17 @@ from datamart.loads import Arrival, Counts, Outcome, Verdict
 from datamart.quarantine import note
 
 ARRIVAL = Arrival("bucket", "landing/jobs.csv", "e", datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC), 9)
-CODES = ["no_table", "empty", "header_only", "wrong_header", "record_too_long", "all_rows_bad", "over_threshold"]
+CODES = [
+    "no_table",
+    "empty",
+    "header_only",
+    "wrong_header",
+    "record_too_long",
+    "all_rows_bad",
+    "over_threshold",
+    "superseded",
+    "partial_name",
+]
 
 
 def noted(code: str, rejected: int = 0) -> dict[str, Any]:

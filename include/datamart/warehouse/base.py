@@ -242,6 +242,16 @@ class Warehouse(ABC):
         listed_at: datetime | None = found[0][0]
         return listed_at
 
+    def has_newer_version(self, arrival: Arrival) -> bool:
+        """The ledger has a verdict on an object of the same key that arrived later."""
+        return bool(
+            self.query(
+                "SELECT 1 FROM ops.loads WHERE source_bucket = %(bucket)s AND source_key = %(key)s"
+                " AND arrived_at > %(arrived_at)s AND verdict <> 'failed' LIMIT 1",
+                {"bucket": arrival.bucket, "key": arrival.key, "arrived_at": arrival.last_modified},
+            )
+        )
+
     def newer_loads(self, table: Table, arrival: Arrival) -> list[NewerLoad]:
         """Loads of the files whose turn came after that of ``arrival``; of its own listing, if it is not late."""
         place = {
