@@ -319,8 +319,6 @@ def test_57_a_session_that_was_idle_in_its_transaction_for_too_long(server: Serv
 
 
 def test_57_a_transaction_that_takes_too_long(server: Server) -> None:
-    if server.admin.server_version < 170_000:
-        pytest.skip("transaction_timeout came with PostgreSQL 17")
     server.do(f"ALTER ROLE {LOGIN} SET transaction_timeout = '200ms'")
     with server.session() as warehouse, pytest.raises(TransientFault, match=r"25P04.*transaction_timeout"):  # noqa: SIM117
         with warehouse.transaction():
