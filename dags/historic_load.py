@@ -59,9 +59,7 @@ SPLIT_LARGE_FILES = bool(os.environ.get("DATAMART_RANGE_BYTES"))
             },
             description="Rows that are updated or removed are kept in the table's history.",
         ),
-        "dry_run": Param(
-            False, type="boolean", description="Only judge the files: say what would be loaded, change no table."
-        ),
+        "dry_run": Param(False, type="boolean", description="Judge the files and report the result; change no table."),
     },
 )
 def historic_load():

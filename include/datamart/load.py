@@ -441,14 +441,17 @@ class Loader:
 
     def _refuse_name(self, arrival: Arrival, load_id: int, dry_run: bool) -> Outcome:
         names = ", ".join(table.name for table in self.tables)
-        code, message = "no_table", f"The name fits no table. It must start with one of {names} and end in .csv."
+        refused = Outcome(
+            load_id, None, arrival.key, Verdict.REJECTED, code="no_table",
+            message=f"The name fits no table. It must start with one of {names} and end in .csv.",
+        )  # fmt: skip
         if is_partial(arrival.key):
-            code = "partial_name"
-            message = (
-                "The name says that the file is not complete, and its sender has not renamed it within "
-                f"{self.settings.partial_minutes:g} minutes (DATAMART_PARTIAL_MINUTES)."
-            )
-        outcome = self._named(Outcome(load_id, None, arrival.key, Verdict.REJECTED, code=code, message=message))
+            refused = Outcome(
+                load_id, None, arrival.key, Verdict.REJECTED, code="partial_name",
+                message="The name says that the file is not complete, and its sender has not renamed it within "
+                f"{self.settings.partial_minutes:g} minutes (DATAMART_PARTIAL_MINUTES).",
+            )  # fmt: skip
+        outcome = self._named(refused)
         if dry_run:
             return forecast(outcome)
         self._record_unless_known(outcome, arrival, Mode.UPSERT, None)

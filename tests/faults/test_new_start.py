@@ -81,13 +81,13 @@ def airflow_of(stack: Stack) -> Airflow:
     return Airflow(Api(env["AIRFLOW_URL"], env["AIRFLOW_USER"], env["AIRFLOW_PASSWORD"]), Product(stack))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def web() -> Iterator[Calls]:
     with web_server() as calls:
         yield calls
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def watched(copied: CopiedStack, web: Calls) -> CopiedStack:
     """Its alerts come to ``web``."""
     connection = {"connection_id": "test_webhook", "conn_type": "http", "host": f"http://127.0.0.1:{web.port}"}
@@ -146,14 +146,15 @@ def test_what_airflow_knew_is_lost_and_the_ledger_is_not(copied: CopiedStack) ->
     assert_kept(mart.sql, sent)
 
 
-def test_dags_that_vanish_are_told_by_name(copied: CopiedStack) -> None:
-    gone = copied.code / "dags/restore_drill.py"
+def test_dags_that_vanish_are_told_by_name(watched: CopiedStack, web: Calls) -> None:
+    gone = watched.code / "dags/restore_drill.py"
     text = gone.read_text()
     gone.unlink()
-    copied.deploy("dags/backup.py", "def backup():", "def backup(:")
+    watched.deploy("dags/backup.py", "def backup():", "def backup(:")
     try:
-        until("both are told", lambda: health(copied)[1].count(" dag_missing ") == 2, 120)
-        code, output = health(copied, DATAMART_BACKUP_HOURS="26")
+        for dag in ("backup", "restore_drill"):
+            web.wait_for(tells("findings", "dag_missing", dag), 120)
+        code, output = health(watched, DATAMART_BACKUP_HOURS="26")
         assert code == 1
         broken, absent = (line for line in output.splitlines() if " dag_missing " in line)
         assert broken.startswith("critical"), output
@@ -163,12 +164,10 @@ def test_dags_that_vanish_are_told_by_name(copied: CopiedStack) -> None:
         assert " no_backup " in output, "the alarm does not depend on the Dag"
     finally:
         gone.write_text(text)
-        copied.deploy("dags/backup.py", "def backup(:", "def backup():")
-    until("both are back", lambda: " dag_missing " not in health(copied)[1], 120)
-    assert "All is well." in health(copied)[1]
-    lines = (copied.directory / "logs" / "watch.log").read_text().splitlines()
-    told = {word for line in lines for word in ("FOUND dag_missing", "OVER dag_missing") if word in line}
-    assert told == {"FOUND dag_missing", "OVER dag_missing"}
+        watched.deploy("dags/backup.py", "def backup(:", "def backup():")
+    for dag in ("backup", "restore_drill"):
+        web.wait_for(tells("findings_over", "dag_missing", dag), 120)
+    assert health(watched) == (0, "All is well.\n")
 
 
 def test_airflow_that_stands_still_is_told_and_that_it_goes_on_too(watched: CopiedStack, web: Calls) -> None:

@@ -16,8 +16,8 @@ from datamart.upload_answer import is_judged
 REPOSITORY = Path(__file__).resolve().parents[2]
 LOGIC = REPOSITORY / "include" / "datamart"
 ENVELOPE = LOGIC / "uploads.py"
-NOT_UPLOADS = {"replacement_refused"}
-"""Codes of files that come another way: only a historic load replaces a table."""
+NOT_UPLOADS = {"replacement_refused", "superseded", "partial_name"}
+"""Codes of files that come another way: a historic load that replaces a table, or the landing folder."""
 
 
 def codes_in(text: str) -> set[str]:
