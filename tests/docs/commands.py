@@ -136,7 +136,7 @@ class Reader:
             check=False,
         )
         assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}{done.stderr}"
-        assert done.stderr == ""
+        assert done.stderr == "", done.stderr
         return done.stdout
 
     def waits_for_the_start(self) -> None:

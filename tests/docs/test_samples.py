@@ -41,11 +41,11 @@ def test_a_corrected_row_stays_as_it_is(demo: Demo, product: Product, capsys: py
     try:
         capsys.readouterr()
         demo.run()
+        assert product.sql("SELECT department FROM public.departments WHERE id = 10") == [(CORRECTED,)]
         said = capsys.readouterr().out
         assert NOT_AGAIN in said
         assert all(title in said for title in INSIGHTS)
         assert historic(product) == before
-        assert product.sql("SELECT department FROM public.departments WHERE id = 10") == [(CORRECTED,)]
 
         pending = demo.settings.stack_dir / "samples.pending"
         pending.touch()  # a first start that was ended before it was through with the samples

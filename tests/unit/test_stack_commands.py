@@ -6,6 +6,9 @@ import errno
 import json
 import os
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -211,6 +214,19 @@ def test_health_without_a_stack_says_so(run: Run) -> None:
     code, _, err = run("health")
     assert code == 1
     assert err.startswith("No stack runs in ")
+
+
+@pytest.mark.parametrize("command", ["status", "health", "env", "down"])
+def test_who_forgot_the_folder_is_told_where_stacks_run(command: str, run: Run, tmp_path: Path) -> None:
+    other = tmp_path / "other stack"
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env={environment.MARK: str(other)}
+    ) as process:
+        while not psutil.Process(process.pid).environ():
+            time.sleep(0.01)  # it has not become another program yet
+        _, out, err = run(command)
+        process.communicate(b"\n")
+    assert f"STACK_DIR='{other}'" in out + err
 
 
 @pytest.mark.parametrize("name", ["for_start", "for_client"])
