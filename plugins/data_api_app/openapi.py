@@ -155,6 +155,7 @@ INSIGHTS: Responses = _GUARDED | {
                 "description": "JSON: the number of the newest commit of each table that is in them.",
             },
             "Data-Behind": {"schema": {"type": "string"}, "description": "true: a table has changed since."},
+            "Warning": {"schema": {"type": "string"}, "description": "Names of parameters that were ignored, if any."},
         },
         "content": {
             "application/json": {

@@ -24,6 +24,7 @@ LOGIN_FIELDS = ("username", "password")
 OLDER_API = frozenset({("POST", "/upload"), ("GET", "/insights")})
 """Routes whose clients may send names that mean nothing here, as cache busters and fields of OAuth are."""
 
+MAX_IGNORED = 100
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _MAX_WARNED = 10
 _PLACES = {
@@ -68,10 +69,12 @@ class KnownNames:
         """
         kind = "form field" if place == "form" else "parameter"
         known: tuple[str, ...] = getattr(self, place)
-        ignored = []
+        ignored: list[str] = []
         for name in names:
             if name in known:
                 continue
+            if len(ignored) >= MAX_IGNORED:
+                raise Refused(400, f"The request has more than {MAX_IGNORED} names that this route does not know.")
             nearest = nearest_name(name, known)
             elsewhere = self._elsewhere(name, place) if nearest is None else None
             if elsewhere:
@@ -108,15 +111,13 @@ async def require_known(request: Request) -> AsyncIterator[None]:
     _require_once(request.query_params.multi_items(), known.query)
     for name in known.header:
         _require_once([(name, value) for value in request.headers.getlist(name)], known.header)
-    form = FormData()
-    if request.method not in _SAFE:
-        form = await _form(request, known)
+    form = FormData() if request.method in _SAFE else await _form(request, known)
+    try:
         fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
         ignored += known.require(dict.fromkeys(name for name, _ in fields), "form")
         _require_once(fields, known.form)
-    request.state.form = form
-    request.state.ignored_names = ignored
-    try:
+        request.state.form = form
+        request.state.ignored_names = ignored
         yield
     finally:
         await form.close()

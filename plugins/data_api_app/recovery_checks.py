@@ -61,7 +61,9 @@ async def require_backup(request: Request, backup_id: str | None) -> None:
 
 
 async def require_undoable(request: Request, load_id: str) -> str:
-    """The load has changed rows, and they were not taken back; its table.
+    """The load has brought rows, and they were not taken back; its table.
+
+    One that found all its rows as they were can be undone too: it is in the way of undoing the load before it.
 
     Raises:
         Refused: 404, there is no such load of a table; 409, there is nothing of it to undo.
@@ -71,8 +73,6 @@ async def require_undoable(request: Request, load_id: str) -> str:
         raise Refused(409, f"Load {load_id} ({load.key}) was {load.verdict}: there is nothing to undo.")
     if load.undone_by is not None:
         raise Refused(409, f"Load {load_id} ({load.key}) is undone already, by {load.undone_by}.")
-    if not load.counts.changed:
-        raise Refused(409, f"Load {load_id} ({load.key}) changed no row: there is nothing to undo.")
     return str(load.table)
 
 

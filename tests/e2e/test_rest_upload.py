@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import subprocess
 import threading
@@ -95,6 +96,33 @@ def test_the_same_file_again_is_a_duplicate(rest: Rest) -> None:
     first, second = rest.upload("jobs.csv", body).json(), rest.upload("jobs.csv", body).json()
     assert (second["verdict"], second["duplicate_of"]) == ("duplicate", first["load_id"]), second
     assert second["counts"] == {"inserted": 0, "updated": 0, "unchanged": 2, "rejected": 0}
+    assert (first["nrows_inserted"], second["nrows_inserted"]) == (2, 0)
+
+
+def test_a_name_that_resembles_a_known_one_loads_nothing_and_another_one_passes_with_a_warning(
+    rest: Rest, product: Product
+) -> None:
+    first = next(ids)
+    body = f"{first},Unknown\n".encode()
+    for name in ("dryRun", "dry-run", "dryrun"):
+        answer = rest.upload("jobs.csv", body, **{name: "true"})
+        assert (answer.status_code, "Did you mean 'dry_run'?" in answer.json()["error"]) == (400, True)
+    field, kind = form(("dry_run", None, b"true"), ("file", "jobs.csv", body))
+    answer = rest.plain("POST", "/upload", content=field, headers=rest.bearer | {"Content-Type": kind})
+    assert (answer.status_code, "is a query parameter" in answer.json()["error"]) == (400, True)
+    assert product.sql("SELECT count(*) FROM jobs WHERE id = %s", first) == [(0,)]
+    passed = rest.upload("jobs.csv", body, _="1690000000")
+    assert (passed.status_code, passed.headers["warning"]) == (200, "299 - \"Unknown and ignored: '_'\"")
+    assert product.sql("SELECT count(*) FROM jobs WHERE id = %s", first) == [(1,)]
+
+
+def test_a_packed_form_is_loaded(rest: Rest, product: Product) -> None:
+    first = next(ids)
+    body, kind = form(("file", "jobs.csv", f"{first},Packed\n".encode()))
+    headers = rest.bearer | {"Content-Type": kind, "Content-Encoding": "gzip"}
+    answer = rest.plain("POST", "/upload", content=gzip.compress(body), headers=headers)
+    assert (answer.status_code, answer.json()["verdict"]) == (200, "loaded"), answer.text
+    assert product.sql("SELECT job FROM jobs WHERE id = %s", first) == [("Packed",)]
 
 
 def test_a_file_that_is_refused_as_a_whole(rest: Rest, product: Product) -> None:

@@ -159,6 +159,12 @@ def test_older_routes_pass_names_that_resemble_none_with_a_warning(real: World, 
     assert read.headers["warning"] == "299 - \"Unknown and ignored: 't', 'scope'\""
 
 
+def test_names_without_end_are_refused_at_once(real: World) -> None:
+    names = "&".join(f"_{number}" for number in range(10_000))
+    answer = real.ask("GET", f"/insights?table=NOTHING&{names}", BEARER)
+    assert (answer.status, "more than 100 names" in answer.json["error"]) == (400, True)
+
+
 def test_known_parameters_alone_warn_of_nothing(real: World) -> None:
     answer = real.ask("GET", "/insights?table=NOTHING&limit=1&year=2021&format=csv&fresh=false", BEARER)
     assert (answer.status, "warning" in answer.headers) == (400, False)
