@@ -32,7 +32,7 @@ _PAGES_OF = "SELECT pg_relation_size(CAST(%(relation)s AS REGCLASS)) / CAST(curr
 _MIGRATION_LOCK = 4_207_849_484
 # The server too notices that a client is gone, and lets nobody wait for ever.
 _OPTIONS = (
-    "-c default_transaction_isolation=read\\ committed"
+    "-c default_transaction_isolation=read\\ committed -c timezone=UTC"
     " -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
     " -c tcp_user_timeout=60000 -c client_connection_check_interval=5s -c lock_timeout=600s"
     " -c idle_in_transaction_session_timeout=900s"
