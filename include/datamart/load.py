@@ -275,7 +275,6 @@ class Loader:
 
         Readers go on seeing the empty table until the commit: COPY takes no lock that they wait for.
         """
-        validator = self._validator(table)
 
         def filled() -> Outcome | None:
             numbers = self.warehouse.lock(table)
@@ -286,7 +285,8 @@ class Loader:
             sink: Sink = lambda batches: filler.append(table, load_id, batches)  # noqa: E731
             with ExitStack() as resources:
                 undo = filler.savepoint()
-                staged = self._stager().stage(arrival, load_id, validator, sink, resources)
+                # A validator remembers the keys that it has seen: each try has one of its own.
+                staged = self._stager().stage(arrival, load_id, self._validator(table), sink, resources)
                 if staged.refused:
                     filler.roll_back_to(undo)
                 return self._record_filled(staged, numbers)
