@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from datamart.errors import ConfigurationError
@@ -45,7 +45,7 @@ def refresh(warehouse: Warehouse, run: Mapping[str, str] | None = None) -> dict[
                 warehouse.sql("insert_insight_refresh"),
                 {
                     "insight": insight.name,
-                    "refreshed_at": datetime.now(UTC),
+                    "refreshed_at": _next_refresh(warehouse, insight),
                     "rows_written": rows[insight.name],
                     "seconds": time.monotonic() - started,
                     "complete_up_to": json.dumps(dict(numbers)),
@@ -56,6 +56,14 @@ def refresh(warehouse: Warehouse, run: Mapping[str, str] | None = None) -> dict[
         return rows
 
     return warehouse.refreshing(refreshed)
+
+
+def _next_refresh(warehouse: Warehouse, insight: Insight) -> datetime:
+    """The warehouse's time, after that of every refresh before this one."""
+    text = "SELECT MAX(refreshed_at) FROM ops.insight_refreshes WHERE insight = %(insight)s"
+    newest: datetime | None = warehouse.query(text, {"insight": insight.name})[0][0]
+    now = warehouse.now()
+    return max(now, newest + timedelta(microseconds=1)) if newest else now
 
 
 def insight_named(name: str) -> Insight:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -183,7 +183,7 @@ class Loader:
         likely = self.settings.unknown_reference == "warn" and self.warehouse.has_load_of(table, arrival.size, rules)
         if not likely:
             return None
-        started = datetime.now(UTC)
+        started = time.monotonic()
         sha256 = content_digest(self.store, arrival)
 
         def copied() -> Outcome | None:
@@ -201,10 +201,10 @@ class Loader:
                 rejects = self._rejects_again(first.outcome, load_id, table, resources)
                 if rejects is None:
                     return None
-                numbers = numbers.next(changed=False)
-                outcome = replace(outcome, commit_seq=numbers.commit)
                 self.warehouse.copy_rejects(load_id, rejects)
-            self._record(outcome, arrival, Mode.UPSERT, started)
+            numbers = numbers.next(changed=False).ended(self.warehouse.now())
+            outcome = replace(outcome, commit_seq=numbers.commit)
+            self._record(outcome, arrival, Mode.UPSERT, started, numbers)
             self.warehouse.set_sequence(table, numbers)
             return outcome
 
@@ -298,9 +298,9 @@ class Loader:
         if not staged.refused:
             inserted = self.warehouse.count_of(table, staged.load_id)
             outcome = replace(outcome, counts=replace(outcome.counts, inserted=inserted))
-        numbers = numbers.next(changed=outcome.changed)
+        numbers = numbers.next(changed=outcome.changed).ended(self.warehouse.now())
         outcome = replace(outcome, commit_seq=numbers.commit)
-        self._close(staged, outcome, Mode.UPSERT)
+        self._close(staged, outcome, Mode.UPSERT, numbers)
         self.warehouse.set_sequence(table, numbers)
         return outcome
 
@@ -316,18 +316,19 @@ class Loader:
         outcomes: list[Outcome] = []
         for one, outcome in zip(files, self._outcomes_together(files), strict=True):
             if outcomes:
-                self._close(files[len(outcomes) - 1], outcomes[-1], mode)
+                self._close(files[len(outcomes) - 1], outcomes[-1], mode, numbers)
             numbers = numbers.next(changed=False)
             if outcome.verdict is Verdict.LOADED:
                 outcome = self._merge(one, outcome, numbers, mode)
             numbers = numbers.now(changed=outcome.changed)
+            numbers = numbers.ended(self.warehouse.now())
             outcomes.append(replace(outcome, commit_seq=numbers.commit))
         if mode is Mode.REPLACE and not any(one.refused for one in files):
             outcomes[-1] = self._remove_absent(files, outcomes[-1])
-            numbers = numbers.now(changed=outcomes[-1].changed)
-        self._close(files[-1], outcomes[-1], mode)
+            numbers = numbers.now(changed=outcomes[-1].changed).ended(self.warehouse.now())
+        self._close(files[-1], outcomes[-1], mode, numbers)
         if len(files) > 1:
-            self.warehouse.end_together([one.load_id for one in files], datetime.now(UTC))
+            self.warehouse.end_together([one.load_id for one in files], _end(numbers))
         self.warehouse.set_sequence(table, numbers)
         return outcomes
 
@@ -351,13 +352,16 @@ class Loader:
         counts = replace(last.counts, removed=removed)
         return replace(last, counts=counts, verdict=Verdict.LOADED, duplicate_of=None, message="")
 
-    def _close(self, one: Staged, outcome: Outcome, mode: Mode) -> None:
+    def _close(self, one: Staged, outcome: Outcome, mode: Mode, numbers: Numbers) -> None:
         """Rejected rows and ledger row join the open transaction."""
         self.warehouse.copy_rejects(one.load_id, one.rejects)
-        self._record(outcome, one.arrival, mode, one.started)
+        self._record(outcome, one.arrival, mode, one.started, numbers)
 
-    def _record(self, outcome: Outcome, arrival: Arrival, mode: Mode, started: datetime) -> None:
-        """Add the ledger row; the counts must add up with the rejected rows that the warehouse holds."""
+    def _record(self, outcome: Outcome, arrival: Arrival, mode: Mode, started: float, numbers: Numbers) -> None:
+        """Add the ledger row; the counts must add up with the rejected rows that the warehouse holds.
+
+        ``started`` is of this process's own clock, and says only how long it took.
+        """
         stored = self.warehouse.rejected_count(outcome.load_id)
         if outcome.settled:
             balanced(replace(outcome, counts=replace(outcome.counts, rejected=stored)))
@@ -365,7 +369,9 @@ class Loader:
             raise BalanceError(
                 f"{outcome.key}: {outcome.counts.rejected} rows rejected, but {stored} kept. Nothing was committed."
             )
-        self.warehouse.record(outcome, arrival, mode, self.run, (started, datetime.now(UTC)))
+        ended = _end(numbers)
+        began = ended - timedelta(seconds=time.monotonic() - started)
+        self.warehouse.record(outcome, arrival, mode, self.run, (began, ended))
 
     def _outcomes_together(self, files: Sequence[Staged]) -> list[Outcome]:
         """What is known of each file from reading them: one that is refused refuses the others with it."""
@@ -430,15 +436,20 @@ class Loader:
 
     def _record_unless_known(self, outcome: Outcome, arrival: Arrival, mode: Mode, table: Table | None) -> None:
         """Add a ledger row of a file that brought no rows, in a transaction of its own."""
-        now = datetime.now(UTC)
 
         def record() -> None:
             # Of a name that fits no table any lock will do: two that say so must not do it at once.
             self.warehouse.lock(table or self.tables[0])
             if self.warehouse.find_load(outcome.load_id) is None:
+                now = self.warehouse.now()
                 self.warehouse.record(outcome, arrival, mode, self.run, (now, now))
 
         self.warehouse.atomically(record)
+
+
+def _end(numbers: Numbers) -> datetime:
+    assert numbers.at is not None  # nosec B101  # each commit has its time
+    return numbers.at
 
 
 def _refused(outcome: Outcome, refusal: FileRejected) -> Outcome:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
@@ -56,7 +56,7 @@ class Staged:
     load_id: int
     table: Table
     rejects: RejectSpool
-    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    started: float = field(default_factory=time.monotonic)
     read: int = 0
     blank: int = 0
     sha256: str = ""

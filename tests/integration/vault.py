@@ -132,7 +132,7 @@ class Vault:
 
     def now(self) -> datetime:
         """A moment after all that was committed, by the clock of the machine that the ledger's times are of."""
-        return datetime.now(UTC)
+        return self.world.warehouse.now()
 
     def corrupt(self, key: str, body: bytes) -> None:
         """Put other bytes in an object's place."""

@@ -227,10 +227,9 @@ class Warehouse(ABC):
         found = self.query("SELECT changed_seq FROM ops.tables WHERE table_name = %(table)s", {"table": table.name})
         return int(found[0][0]) if found else 0
 
+    @abstractmethod
     def now(self) -> datetime:
-        """The time by the warehouse's clock, which is one for all workers."""
-        found: datetime = self.query("SELECT CURRENT_TIMESTAMP")[0][0]
-        return found
+        """The time by the warehouse's clock, which is one for all workers; of this statement, in a transaction too."""
 
     def missed_turn(self, arrival_id: int) -> datetime | None:
         """When an arrival was listed for the turn that a fault made it miss; None when it missed none."""
@@ -407,9 +406,9 @@ class Warehouse(ABC):
     def set_sequence(self, table: Table, numbers: Numbers) -> None:
         """Write the table's numbers back. Needs the lock."""
         written = self.execute(
-            "UPDATE ops.tables SET commit_seq = %(commit_seq)s, changed_seq = %(changed_seq)s"
+            "UPDATE ops.tables SET commit_seq = %(commit)s, changed_seq = %(changed)s, committed_at = %(at)s"
             " WHERE table_name = %(table)s",
-            {"table": table.name, "commit_seq": numbers.commit, "changed_seq": numbers.changed},
+            {"table": table.name, **vars(numbers)},
         )
         require_one(written, f"the commit number of {table.name}")
 

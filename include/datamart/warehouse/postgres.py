@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from itertools import chain
 from typing import TypeVar
 
@@ -93,6 +94,10 @@ class PostgresWarehouse(SessionWarehouse):
             batch = decoded(table.kept_schema, rows)
             if batch.num_rows:
                 yield batch
+
+    def now(self) -> datetime:
+        found: datetime = self.query("SELECT clock_timestamp()")[0][0]
+        return found
 
     def version(self) -> str:
         return f"PostgreSQL {self.query('SHOW server_version')[0][0]}"
@@ -197,12 +202,12 @@ class PostgresWarehouse(SessionWarehouse):
 
     def lock(self, table: Table) -> Numbers:
         found = self.query(
-            "SELECT commit_seq, changed_seq FROM ops.tables WHERE table_name = %(table)s FOR UPDATE",
+            "SELECT commit_seq, changed_seq, committed_at FROM ops.tables WHERE table_name = %(table)s FOR UPDATE",
             {"table": table.name},
         )
         if not found:
             raise TerminalFault(f"The warehouse does not know table {table.name}. Run its migrations first.")
-        return Numbers(int(found[0][0]), int(found[0][1]))
+        return Numbers(int(found[0][0]), int(found[0][1]), found[0][2])
 
 
 class _Rows(list[bytes]):
