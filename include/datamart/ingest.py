@@ -118,7 +118,8 @@ class Ingest:
             self._brace(arrival)
         for last in (False, True):
             try:
-                return self.sessions.loader.load(arrival)
+                # What lies there after it was loaded could not be moved away: nobody has sent it again.
+                return self.sessions.loader.load(arrival, recheck=False)
             except Exception as error:  # noqa: BLE001 - told in the ledger; the other files are still to be loaded
                 self.sessions.renew()
                 if last or not isinstance(error, TransientFault):

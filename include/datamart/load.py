@@ -21,6 +21,7 @@ from datamart.fingerprint import rules_in_force
 from datamart.forecast import forecast, replacement_forecast, upsert_forecast
 from datamart.late import LateFiles, left_message
 from datamart.loads import SUPERSEDED, Arrival, Counts, Mode, Outcome, Verdict
+from datamart.missing_rows import FEW_ROWS, MissingRows, all_there
 from datamart.objects import ObjectStore, rejected_key, removed_key
 from datamart.rejects import RejectSpool, kept_reject, names_in
 from datamart.routing import table_for
@@ -55,14 +56,18 @@ class Loader:
         dry_run: bool = False,
         repairs: int | None = None,
         show: Callable[[Staged], None] | None = None,
+        recheck: bool = True,
     ) -> Outcome:
         """Upsert one file; answers from the ledger when this very arrival was loaded before.
+
+        With ``recheck`` that is so for another run only if its rows are there; what is gone is loaded again.
 
         ``repairs`` is the load whose rejected rows it brings again, where the file does not say so itself. A dry run
         shows what it has read to ``show`` before that is gone.
         """
         started = time.monotonic()
-        outcome = self._upsert(arrival, dry_run, repairs, show)
+        outcome = self._again_if_gone(arrival, dry_run) if recheck else None
+        outcome = outcome or self._upsert(arrival, dry_run, repairs, show)
         return replace(outcome, seconds=time.monotonic() - started)
 
     def _upsert(
@@ -143,7 +148,8 @@ class Loader:
         found = self.warehouse.loads_of(arrival.arrival_id)
         undone = sum(done.undone_by is not None for done in found)
         load_id = arrival.loaded_again_id(self._run_id or "", undone) if undone else arrival.arrival_id
-        for done in found:
+        own = [done for done in found if done.settled and done.run_id == self._run_id]
+        for done in own or found:
             if done.undone_by is not None:
                 continue
             if done.settled:
@@ -177,14 +183,61 @@ class Loader:
             message=f"This very file was loaded before (load {done.load_id}); nothing changed.",
         )
 
+    def _again_if_gone(self, arrival: Arrival, dry_run: bool) -> Outcome | None:
+        """What becomes of an arrival that another run has loaded and whose rows are gone; None: nothing is to be done.
+
+        Nothing is written, and no lock is taken, unless a row is gone.
+        """
+        table = table_for(arrival.key, self.tables)
+        done, _ = self._before(arrival, table)
+        if table is None or arrival.upload_id or done is None or not done.settled or done.run_id == self._run_id:
+            return None
+        known = self.warehouse.find_load(done.load_id)
+        if known is None or all_there(self.warehouse, table, known):
+            return None
+        undone = sum(one.undone_by is not None for one in self.warehouse.loads_of(arrival.arrival_id))
+        load_id = arrival.missing_rows_id(self._run_id or "", undone)
+        missing = MissingRows(self.warehouse, self.store, table, known)
+        with ExitStack() as resources:
+            looked = self._stage(arrival, load_id, table, resources, keep=False)
+            gone = 0 if looked.refused else missing.count(looked.staging)
+            if dry_run and gone:
+                return forecast(_with_missing(self._outcome(looked), gone))
+        if not gone:
+            return None
+        arrival = missing.in_its_place(arrival)
+        with ExitStack() as resources:
+            staged = self._stage(arrival, load_id, table, resources, keep=True)
+            return self.warehouse.atomically(lambda: self._merge_missing(missing, staged))
+
+    def _merge_missing(self, missing: MissingRows, staged: Staged) -> Outcome | None:
+        table = staged.table
+        numbers = self.warehouse.lock(table).next(changed=False)
+        done, _ = self._before(staged.arrival, table)
+        if done is None or done.run_id == self._run_id or staged.refused:
+            return done
+        outcome = replace(self._outcome(staged), commit_seq=numbers.commit)
+        outcome = missing.merge(staged, outcome, numbers.commit)
+        if not outcome.message:
+            return done
+        numbers = numbers.now(changed=outcome.changed).ended(self.warehouse.now())
+        self._close(staged, outcome, Mode.UPSERT, numbers)
+        self.warehouse.set_sequence(table, numbers)
+        return outcome
+
     def _known_copy(self, arrival: Arrival, load_id: int, table: Table, dry_run: bool) -> Outcome | None:
         """The verdict on a copy of a loaded file that can be known to change nothing, without reading its rows."""
         rules = rules_in_force(table, self.settings)
-        likely = self.settings.unknown_reference == "warn" and self.warehouse.has_load_of(table, arrival.size, rules)
+        likely = self.settings.unknown_reference == "warn" and self.warehouse.has_load_of(
+            table, arrival.size, rules, FEW_ROWS
+        )
         if not likely:
             return None
-        started = time.monotonic()
+        started, changed = time.monotonic(), self.warehouse.changed_number(table)
         sha256 = content_digest(self.store, arrival)
+        known = self.warehouse.first_load_of_content(table, sha256, rules)
+        if known is None or not all_there(self.warehouse, table, known.last):
+            return None
 
         def copied() -> Outcome | None:
             numbers = self.warehouse.lock(table)
@@ -192,8 +245,8 @@ class Loader:
             if done is not None:
                 return done
             first = self.warehouse.first_load_of_content(table, sha256, rules)
-            if first is None or numbers.changed > first.newest:
-                return None
+            if first is None or numbers.changed > min(first.newest, changed):
+                return None  # rows have changed since, or since it was seen that they are there
             outcome = self._copy_of(first.outcome, arrival, load_id)
             if dry_run:
                 return forecast(outcome)
@@ -454,6 +507,11 @@ def _end(numbers: Numbers) -> datetime:
 
 def _refused(outcome: Outcome, refusal: FileRejected) -> Outcome:
     return replace(outcome, verdict=Verdict.REJECTED, code=refusal.code, message=str(refusal))
+
+
+def _with_missing(outcome: Outcome, gone: int) -> Outcome:
+    rows = outcome.counts
+    return replace(outcome, counts=replace(rows, inserted=gone, unchanged=rows.read - rows.rejected - gone))
 
 
 def _copy_message(load_id: int) -> str:

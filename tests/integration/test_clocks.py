@@ -32,7 +32,7 @@ def wrong_clock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     for name, module in list(sys.modules.items()):
         if name.startswith("datamart.") and getattr(module, "datetime", None) is datetime:
             monkeypatch.setattr(module, "datetime", Wrong)
-    yield
+    return
 
 
 @pytest.mark.usefixtures("wrong_clock")

@@ -130,6 +130,16 @@ def upsert(stage: Stage) -> Any:
     return stage.loader().load(stage.arrivals["jobs.csv"])
 
 
+def missing(stage: Stage) -> Any:
+    """Some of its rows are gone, one is another's now, one was changed by hand."""
+    loads(stage, "jobs.csv", "jobs_b.csv")
+    stage.world.sql("DELETE FROM public.jobs WHERE id IN (1, 2, 7)")
+    stage.world.sql("UPDATE public.jobs SET job = 'by hand' WHERE id = 9")
+    found = stage.loader().load(stage.arrivals["jobs.csv"]), stage.world.snapshot()
+    stage.world.database.empty()  # what was done by hand is not sound
+    return MOMENT.sub("then", str(found))
+
+
 def late(stage: Stage) -> Any:
     """Gives way to a newer file."""
     early = stage.world.warehouse.now()
@@ -194,6 +204,7 @@ ACTS: dict[str, tuple[tuple[str, ...], Callable[[Stage], Any]]] = {
     "an upsert": (("jobs_a.csv",), upsert),
     "a copy": (("jobs_a.csv",), lambda stage: stage.loader().load(stage.arrivals["jobs copy.csv"])),
     "a late file": ((), late),
+    "rows that are gone": ((), missing),
     "a replacement": (("jobs.csv",), replacement),
     "a failure": ((), failure),
     "a restore": (("jobs_a.csv",), restore),

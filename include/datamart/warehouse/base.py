@@ -281,6 +281,10 @@ class Warehouse(ABC):
         )
         return int(counted[0][0])
 
+    def rows_as_loaded(self, table: Table, load_id: int) -> int:  # noqa: ARG002 - a dialect may know
+        """Rows that a load put there and that nobody has written since, by what the server knows; -1: it does not."""
+        return -1
+
     def find_load(self, load_id: int) -> Outcome | None:
         """The ledger's answer for a load that came to a verdict (a fault is none)."""
         found = self._ledger("load_id = %(load_id)s AND verdict <> 'failed'", {"load_id": load_id})
@@ -305,12 +309,12 @@ class Warehouse(ABC):
             {"arrival_id": arrival_id},
         )
 
-    def has_load_of(self, table: Table, size: int, rules: str) -> bool:
-        """Some file of that many bytes was loaded by the same rules: worth hashing one of the same size."""
+    def has_load_of(self, table: Table, size: int, rules: str, rows: int) -> bool:
+        """Some file of that many bytes and as many rows or more was loaded by the same rules: worth hashing one."""
         found = self.query(
             "SELECT 1 FROM ops.loads WHERE table_name = %(table)s AND bytes = %(size)s AND rules = %(rules)s"
-            " AND verdict = 'loaded' AND undone_by IS NULL LIMIT 1",
-            {"table": table.name, "size": size, "rules": rules},
+            " AND rows_read >= %(rows)s AND verdict = 'loaded' AND undone_by IS NULL LIMIT 1",
+            {"table": table.name, "size": size, "rules": rules, "rows": rows},
         )
         return bool(found)
 
@@ -326,8 +330,8 @@ class Warehouse(ABC):
             " AND rules = COALESCE(%(rules)s, rules) AND warnings NOT LIKE %(gave_way)s ORDER BY commit_seq",
             {"sha256": sha256, "table": table.name, "rules": rules, "gave_way": f'%"{SUPERSEDED}"%'},
         )
-        first = next((outcome for outcome in found if outcome.verdict is Verdict.LOADED), None)
-        return KnownContent(first, found[-1].commit_seq or 0) if first else None
+        loaded = [outcome for outcome in found if outcome.verdict is Verdict.LOADED]
+        return KnownContent(loaded[0], found[-1].commit_seq or 0, loaded[-1]) if loaded else None
 
     def _ledger(self, condition: str, values: Mapping[str, object]) -> list[Outcome]:
         text = f"SELECT {', '.join(LEDGER)} FROM ops.loads WHERE {condition}"  # noqa: S608

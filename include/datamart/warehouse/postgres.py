@@ -57,6 +57,9 @@ class PostgresWarehouse(SessionWarehouse):
         filled = self.query(f"SELECT 1 FROM public.{table.name} LIMIT 1")  # noqa: S608
         return None if filled else self
 
+    def rows_as_loaded(self, table: Table, load_id: int) -> int:
+        return int(self.query(self.sql("rows_as_loaded", **self.names(table)), {"load_id": load_id})[0][0])
+
     def append(self, table: Table, load_id: int, batches: Iterable[pa.RecordBatch]) -> None:
         names = self.names(table)
         self._copy(f"COPY {names['target']} ({names['columns']}, _load_id)", encoded(table, batches, load_id))

@@ -66,6 +66,8 @@ class KnownContent:
 
     outcome: Outcome
     newest: int
+    last: Outcome
+    """The last load of them that was no duplicate."""
 
 
 @dataclass(frozen=True)
