@@ -6,33 +6,33 @@ id comes from the arrival, so another try finds what was done.
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from datamart.clean import write_keys
-from datamart.errors import BalanceError, ConfigurationError, FileRejected, TransientFault
+from datamart.copied_rejects import rejects_again
+from datamart.errors import BalanceError, ConfigurationError, FileRejected, SourceChanged, TransientFault
 from datamart.fingerprint import rules_in_force
 from datamart.forecast import forecast, replacement_forecast, upsert_forecast
 from datamart.late import LateFiles, left_message
 from datamart.loads import SUPERSEDED, Arrival, Counts, Mode, Outcome, Verdict
 from datamart.missing_rows import FEW_ROWS, MissingRows, all_there
-from datamart.objects import ObjectStore, rejected_key, removed_key
-from datamart.rejects import RejectSpool, kept_reject, names_in
+from datamart.objects import ObjectStore, removed_key
 from datamart.routing import table_for
 from datamart.settings import Settings
-from datamart.staging import Preparer, Sink, Staged, Stager, content_digest, keep_rejects, unprepared
+from datamart.staging import Preparer, Sink, Staged, Stager, content_digest, unprepared
 from datamart.tables import TABLES, Table
 from datamart.validation import Validator
 from datamart.warehouse.base import Warehouse
 from datamart.warehouse.values import Numbers, balanced
-
-_MOST_REJECTS_COPIED = 500_000
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,11 @@ class Loader:
             raise ConfigurationError(f"There is no file to replace the rows of {table.name} by.")
         started = time.monotonic()
         with ExitStack() as resources:
+            # One for all: there may be more files than a process may have open.
+            rejects = resources.enter_context(tempfile.TemporaryFile())
             staged = [
-                self._stage(one, self._replacement_id(one), table, resources, keep=not dry_run) for one in arrivals
+                self._stage(one, self._replacement_id(one), table, resources, keep=not dry_run, rejects=rejects)
+                for one in arrivals
             ]
             if dry_run:
                 return replacement_forecast(self.warehouse, staged, self._outcomes_together(staged))
@@ -199,7 +202,10 @@ class Loader:
         load_id = arrival.missing_rows_id(self._run_id or "", undone)
         missing = MissingRows(self.warehouse, self.store, table, known)
         with ExitStack() as resources:
-            looked = self._stage(arrival, load_id, table, resources, keep=False)
+            try:
+                looked = self._stage(arrival, load_id, table, resources, keep=False)
+            except SourceChanged:
+                return None  # there is nothing any more that could be loaded again
             gone = 0 if looked.refused else missing.count(looked.staging)
             if dry_run and gone:
                 return forecast(_with_missing(self._outcome(looked), gone))
@@ -251,7 +257,7 @@ class Loader:
             if dry_run:
                 return forecast(outcome)
             with ExitStack() as resources:
-                rejects = self._rejects_again(first.outcome, load_id, table, resources)
+                rejects = rejects_again(self.warehouse, self.store, first.outcome, load_id, table, resources)
                 if rejects is None:
                     return None
                 self.warehouse.copy_rejects(load_id, rejects)
@@ -262,20 +268,6 @@ class Loader:
             return outcome
 
         return self.warehouse.atomically(copied)
-
-    def _rejects_again(self, first: Outcome, load_id: int, table: Table, resources: ExitStack) -> RejectSpool | None:
-        """The rejects of ``first`` for its copy too; None when they are too many, or its file in S3 has expired."""
-        spool = RejectSpool()
-        resources.callback(spool.close)
-        if not first.counts.rejected:
-            return spool
-        header = self.store.first_line(rejected_key(table.name, first.load_id))
-        names = names_in(header) if header else None
-        if not names or first.counts.rejected > _MOST_REJECTS_COPIED:
-            return None
-        spool.add(kept_reject(*row) for row in self.warehouse.rejects_of(first.load_id))
-        keep_rejects(self.store, table, load_id, spool, names)
-        return spool
 
     def _copy_of(self, first: Outcome, arrival: Arrival, load_id: int) -> Outcome:
         rows = first.counts
@@ -295,14 +287,17 @@ class Loader:
             )
         )
 
-    def _stage(self, arrival: Arrival, load_id: int, table: Table, resources: ExitStack, *, keep: bool) -> Staged:
+    def _stage(
+        self, arrival: Arrival, load_id: int, table: Table, resources: ExitStack, *, keep: bool,
+        rejects: BinaryIO | None = None,
+    ) -> Staged:  # fmt: skip
         name = f"staging_{load_id}"
         resources.callback(self._drop_staging, name)
         sink: Sink = lambda batches: self.warehouse.stage(table, name, batches)  # noqa: E731
-        return self._stager(keep).stage(arrival, load_id, self._validator(table), sink, resources)
+        return self._stager(keep, rejects).stage(arrival, load_id, self._validator(table), sink, resources)
 
-    def _stager(self, keep: bool = True) -> Stager:
-        return Stager(self.store, self.settings, keep, self.warehouse.parquet, self.prepared)
+    def _stager(self, keep: bool = True, rejects: BinaryIO | None = None) -> Stager:
+        return Stager(self.store, self.settings, keep, self.warehouse.parquet, self.prepared, rejects)
 
     def _drop_staging(self, name: str) -> None:
         with suppress(TransientFault):  # a session that has ended has taken its temporary tables along

@@ -81,6 +81,8 @@ class Stager:
     keep: bool = True
     parquet: Mapping[str, Any] = field(default_factory=lambda: ZSTD)
     prepared: Preparer = unprepared
+    rejects_file: BinaryIO | None = None
+    """Where the rejects of all files go that are staged one after another; each has a file of its own otherwise."""
 
     def stage(self, arrival: Arrival, load_id: int, validator: Validator, sink: Sink, resources: ExitStack) -> Staged:
         """Read the file once, from its first byte to its last; accepted rows go to ``sink`` as they come.
@@ -90,7 +92,7 @@ class Stager:
         Raises:
             SourceChanged, TransientFault, TerminalFault: as S3 or the warehouse answers.
         """
-        rejects = RejectSpool()
+        rejects = RejectSpool(shared=self.rejects_file)
         resources.callback(rejects.close)
         staged = Staged(arrival, load_id, validator.table, rejects)
         clean = CleanParts(self.store, staged.table, load_id, self.settings.part_rows, parquet=self.parquet)

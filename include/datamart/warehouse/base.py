@@ -402,10 +402,19 @@ class Warehouse(ABC):
         found = self.query("SELECT COUNT(*) FROM ops.rejected_rows WHERE load_id = %(load_id)s", {"load_id": load_id})
         return int(found[0][0])
 
-    def rejects_of(self, load_id: int) -> list[tuple[int, str, bytes]]:
-        """Line, reasons and raw bytes of each rejected row of a load, in file order."""
-        found = self.query(self.sql("read_rejects"), {"load_id": load_id})
-        return [(int(line), str(reasons), self.bytes_in(raw)) for line, reasons, raw in found]
+    def rejected_bytes(self, load_id: int) -> tuple[int, int]:
+        """Bytes of all the rejected rows that the warehouse holds of a load, and of the largest."""
+        lengths = "COALESCE(SUM(OCTET_LENGTH(raw)), 0), COALESCE(MAX(OCTET_LENGTH(raw)), 0)"
+        text = f"SELECT {lengths} FROM ops.rejected_rows WHERE load_id = %(load_id)s"  # noqa: S608
+        total, largest = self.query(text, {"load_id": load_id})[0]
+        return int(total), int(largest)
+
+    def rejects_of(self, load_id: int, at_once: int = 2000) -> Iterator[tuple[int, str, bytes]]:
+        """Line, reasons and raw bytes of each rejected row of a load, in file order, so many ``at_once``."""
+        values, text = {"load_id": load_id, "after": 0, "limit": at_once}, self.sql("read_rejects_page")
+        while found := self.query(text, values):
+            yield from ((int(line), str(reasons), self.bytes_in(raw)) for line, reasons, raw in found)
+            values["after"] = int(found[-1][0])
 
     def set_sequence(self, table: Table, numbers: Numbers) -> None:
         """Write the table's numbers back. Needs the lock."""
