@@ -1170,15 +1170,6 @@ GROUP BY CAST(finished_at AT TIME ZONE 'UTC' AS DATE)
 ORDER BY finished_on DESC
 LIMIT :limit;
 
--- read_rejects
-SELECT
-    line,
-    reasons,
-    "raw"
-FROM ops.rejected_rows
-WHERE load_id = :load_id
-ORDER BY line;
-
 -- read_rejects_page
 SELECT
     line,
