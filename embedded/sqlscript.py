@@ -38,7 +38,7 @@ PROCEDURES = {
         "chart_top_jobs", "chart_departments_by_quarter", "chart_departments_above_mean", "newest_load_up_to",
     ),
     "Read the ledger": (
-        "read_loads", "loads_by_day", "read_rejects", "read_rejects_page", "oldest_change_after", "newest_changes",
+        "read_loads", "loads_by_day", "read_rejects_page", "oldest_change_after", "newest_changes",
     ),
     "Let go of what is old": ("due_clean", "due_rejects"),
 }  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import Empty, Full, Queue
 from typing import Generic, TypeVar
 
@@ -20,12 +20,13 @@ class Ahead(Generic[T]):
         self._made: Queue[tuple[T] | None] = Queue(depth)
         self._failure: BaseException | None = None
         self._stop = threading.Event()
+        self._over = False
         self._thread = threading.Thread(target=self._make, args=(items,), daemon=True)
         self._thread.start()
 
     def take(self) -> T | None:
-        """The next item, None after the last one."""
-        while True:
+        """The next item, None after the last one, however often that is asked for."""
+        while not self._over:
             try:
                 found = self._made.get(timeout=_LOOK_SECONDS)
             except Empty:
@@ -35,8 +36,9 @@ class Ahead(Generic[T]):
             if found is not None:
                 return found[0]
             self._thread.join()
-            self.raise_failure()
-            return None
+            self._over = True
+        self.raise_failure()
+        return None
 
     def raise_failure(self) -> None:
         """Raise what ended the thread, if anything did."""
@@ -46,6 +48,8 @@ class Ahead(Generic[T]):
     def stop(self) -> None:
         """End the thread, wherever it is; nothing more is handed out."""
         self._stop.set()
+        with suppress(Empty):
+            self._made.get_nowait()  # the thread may wait for room
         self._thread.join()
 
     def _make(self, items: Iterable[T]) -> None:
@@ -63,7 +67,7 @@ class Ahead(Generic[T]):
                 self._made.put(item, timeout=_LOOK_SECONDS)
             except Full:
                 continue
-            return True
+            return not self._stop.is_set()
         return False
 
 

@@ -119,7 +119,10 @@ class Ingest:
         for last in (False, True):
             try:
                 loader = self.sessions.loader
-                return loader.supersede(arrival) if loader.is_superseded(arrival) else loader.load(arrival)
+                # A file that is still there after it was loaded could not be moved away; nobody has sent it again.
+                if loader.is_superseded(arrival):
+                    return loader.supersede(arrival)
+                return loader.load(arrival, recheck=False)
             except Exception as error:  # noqa: BLE001 - told in the ledger; the other files are still to be loaded
                 self.sessions.renew()
                 if last or not isinstance(error, TransientFault):

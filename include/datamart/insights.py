@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from datamart.errors import ConfigurationError
@@ -55,7 +55,7 @@ def _refresh(warehouse: Warehouse, run: Mapping[str, str] | None) -> tuple[dict[
                 warehouse.sql("insert_insight_refresh"),
                 {
                     "insight": insight.name,
-                    "refreshed_at": datetime.now(UTC),
+                    "refreshed_at": _next_refresh(warehouse, insight),
                     "rows_written": rows[insight.name],
                     "seconds": time.monotonic() - started,
                     "complete_up_to": json.dumps(dict(numbers)),
@@ -86,6 +86,14 @@ def refresh_until_current(
         if time.monotonic() > end or all(number <= complete_up_to.get(table, 0) for table, number in changed):
             return
         log.info("Rows changed during the refresh; the insights are refreshed again.")
+
+
+def _next_refresh(warehouse: Warehouse, insight: Insight) -> datetime:
+    """The warehouse's time, after that of every refresh before this one."""
+    text = "SELECT MAX(refreshed_at) FROM ops.insight_refreshes WHERE insight = %(insight)s"
+    newest: datetime | None = warehouse.query(text, {"insight": insight.name})[0][0]
+    now = warehouse.now()
+    return max(now, newest + timedelta(microseconds=1)) if newest else now
 
 
 def insight_named(name: str) -> Insight:

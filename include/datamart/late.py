@@ -47,6 +47,13 @@ class LateFiles:
             write_keys(self.store, left_key(table.name, *identity), table, left)
         return len(left)
 
+    def newer_keys(self, arrival: Arrival, table: Table, sha256: str) -> npt.NDArray[np.int64]:
+        """Keys that newer files of other bytes hold. Needs the table's lock."""
+        text = "SELECT load_id FROM ops.loads WHERE sha256 = %(sha256)s AND table_name = %(table)s"
+        same = {row[0] for row in self.warehouse.query(text, {"sha256": sha256, "table": table.name})}
+        newer = [load for load in self.warehouse.newer_loads(table, arrival) if load.load_id not in same]
+        return self._keys_of_all(table, newer) if newer else np.empty(0, np.int64)
+
     def _keys_of_all(self, table: Table, newer: Sequence[NewerLoad]) -> npt.NDArray[np.int64]:
         """The keys that newer files hold; where that cannot be told any more, all that are in the table."""
         found = []

@@ -6,33 +6,34 @@ id comes from the arrival, so another try finds what was done.
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from datamart.clean import write_keys
-from datamart.errors import BalanceError, ConfigurationError, FileRejected, TransientFault
+from datamart.copied_rejects import rejects_again
+from datamart.errors import BalanceError, ConfigurationError, FileRejected, SourceChanged, TransientFault
 from datamart.file_names import is_partial
 from datamart.fingerprint import rules_in_force
 from datamart.forecast import forecast, replacement_forecast, upsert_forecast
 from datamart.late import LateFiles, left_message
 from datamart.loads import SUPERSEDED, Arrival, Counts, Mode, Outcome, Verdict
-from datamart.objects import ObjectStore, rejected_key, removed_key
-from datamart.rejects import RejectSpool, kept_reject, names_in
+from datamart.missing_rows import FEW_ROWS, MissingRows, all_there
+from datamart.objects import ObjectStore, removed_key
 from datamart.routing import table_for
 from datamart.settings import Settings
-from datamart.staging import Preparer, Sink, Staged, Stager, content_digest, keep_rejects, unprepared
+from datamart.staging import Preparer, Sink, Staged, Stager, content_digest, unprepared
 from datamart.tables import TABLES, Table
 from datamart.validation import Validator
 from datamart.warehouse.base import Warehouse
 from datamart.warehouse.values import Numbers, balanced
-
-_MOST_REJECTS_COPIED = 500_000
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,18 @@ class Loader:
         dry_run: bool = False,
         repairs: int | None = None,
         show: Callable[[Staged], None] | None = None,
+        recheck: bool = True,
     ) -> Outcome:
         """Upsert one file; answers from the ledger when this very arrival was loaded before.
+
+        With ``recheck`` that is so for another run only if its rows are there; what is gone is loaded again.
 
         ``repairs`` is the load whose rejected rows it brings again, where the file does not say so itself. A dry run
         shows what it has read to ``show`` before that is gone.
         """
         started = time.monotonic()
-        outcome = self._upsert(arrival, dry_run, repairs, show)
+        outcome = self._again_if_gone(arrival, dry_run) if recheck else None
+        outcome = outcome or self._upsert(arrival, dry_run, repairs, show)
         return replace(outcome, seconds=time.monotonic() - started)
 
     def _upsert(
@@ -102,8 +107,11 @@ class Loader:
             raise ConfigurationError(f"There is no file to replace the rows of {table.name} by.")
         started = time.monotonic()
         with ExitStack() as resources:
+            # One for all: there may be more files than a process may have open.
+            rejects = resources.enter_context(tempfile.TemporaryFile())
             staged = [
-                self._stage(one, self._replacement_id(one), table, resources, keep=not dry_run) for one in arrivals
+                self._stage(one, self._replacement_id(one), table, resources, keep=not dry_run, rejects=rejects)
+                for one in arrivals
             ]
             if dry_run:
                 return replacement_forecast(self.warehouse, staged, self._outcomes_together(staged))
@@ -167,7 +175,8 @@ class Loader:
         found = self.warehouse.loads_of(arrival.arrival_id)
         undone = sum(done.undone_by is not None for done in found)
         load_id = arrival.loaded_again_id(self._run_id or "", undone) if undone else arrival.arrival_id
-        for done in found:
+        own = [done for done in found if done.settled and done.run_id == self._run_id]
+        for done in own or found:
             if done.undone_by is not None:
                 continue
             if done.settled:
@@ -201,14 +210,64 @@ class Loader:
             message=f"This very file was loaded before (load {done.load_id}); nothing changed.",
         )
 
+    def _again_if_gone(self, arrival: Arrival, dry_run: bool) -> Outcome | None:
+        """What becomes of an arrival that another run has loaded and whose rows are gone; None: nothing is to be done.
+
+        Nothing is written, and no lock is taken, unless a row is gone.
+        """
+        table = table_for(arrival.key, self.tables)
+        done, _ = self._before(arrival, table)
+        if table is None or arrival.upload_id or done is None or not done.settled or done.run_id == self._run_id:
+            return None
+        known = self.warehouse.find_load(done.load_id)
+        if known is None or all_there(self.warehouse, table, known):
+            return None
+        undone = sum(one.undone_by is not None for one in self.warehouse.loads_of(arrival.arrival_id))
+        load_id = arrival.missing_rows_id(self._run_id or "", undone)
+        missing = MissingRows(self.warehouse, self.store, table, known)
+        with ExitStack() as resources:
+            try:
+                looked = self._stage(arrival, load_id, table, resources, keep=False)
+            except SourceChanged:
+                return None  # there is nothing any more that could be loaded again
+            gone = 0 if looked.refused else missing.count(looked.staging)
+            if dry_run and gone:
+                return forecast(_with_missing(self._outcome(looked), gone))
+        if not gone:
+            return None
+        arrival = missing.in_its_place(arrival)
+        with ExitStack() as resources:
+            staged = self._stage(arrival, load_id, table, resources, keep=True)
+            return self.warehouse.atomically(lambda: self._merge_missing(missing, staged))
+
+    def _merge_missing(self, missing: MissingRows, staged: Staged) -> Outcome | None:
+        table = staged.table
+        numbers = self.warehouse.lock(table).next(changed=False)
+        done, _ = self._before(staged.arrival, table)
+        if done is None or done.run_id == self._run_id or staged.refused:
+            return done
+        outcome = replace(self._outcome(staged), commit_seq=numbers.commit)
+        outcome = missing.merge(staged, outcome, numbers.commit)
+        if not outcome.message:
+            return done
+        numbers = numbers.now(changed=outcome.changed).ended(self.warehouse.now())
+        self._close(staged, outcome, Mode.UPSERT, numbers)
+        self.warehouse.set_sequence(table, numbers)
+        return outcome
+
     def _known_copy(self, arrival: Arrival, load_id: int, table: Table, dry_run: bool) -> Outcome | None:
         """The verdict on a copy of a loaded file that can be known to change nothing, without reading its rows."""
         rules = rules_in_force(table, self.settings)
-        likely = self.settings.unknown_reference == "warn" and self.warehouse.has_load_of(table, arrival.size, rules)
+        likely = self.settings.unknown_reference == "warn" and self.warehouse.has_load_of(
+            table, arrival.size, rules, FEW_ROWS
+        )
         if not likely:
             return None
-        started = datetime.now(UTC)
+        started, changed = time.monotonic(), self.warehouse.changed_number(table)
         sha256 = content_digest(self.store, arrival)
+        known = self.warehouse.first_load_of_content(table, sha256, rules)
+        if known is None or not all_there(self.warehouse, table, known.last):
+            return None
 
         def copied() -> Outcome | None:
             numbers = self.warehouse.lock(table)
@@ -216,37 +275,23 @@ class Loader:
             if done is not None:
                 return done
             first = self.warehouse.first_load_of_content(table, sha256, rules)
-            if first is None or numbers.changed > first.newest:
-                return None
+            if first is None or numbers.changed > min(first.newest, changed):
+                return None  # rows have changed since, or since it was seen that they are there
             outcome = self._copy_of(first.outcome, arrival, load_id)
             if dry_run:
                 return forecast(outcome)
             with ExitStack() as resources:
-                rejects = self._rejects_again(first.outcome, load_id, table, resources)
+                rejects = rejects_again(self.warehouse, self.store, first.outcome, load_id, table, resources)
                 if rejects is None:
                     return None
-                numbers = numbers.next(changed=False)
-                outcome = replace(outcome, commit_seq=numbers.commit)
                 self.warehouse.copy_rejects(load_id, rejects)
-            self._record(outcome, arrival, Mode.UPSERT, started)
+            numbers = numbers.next(changed=False).ended(self.warehouse.now())
+            outcome = replace(outcome, commit_seq=numbers.commit)
+            self._record(outcome, arrival, Mode.UPSERT, started, numbers)
             self.warehouse.set_sequence(table, numbers)
             return outcome
 
         return self.warehouse.atomically(copied)
-
-    def _rejects_again(self, first: Outcome, load_id: int, table: Table, resources: ExitStack) -> RejectSpool | None:
-        """The rejects of ``first`` for its copy too; None when they are too many, or its file in S3 has expired."""
-        spool = RejectSpool()
-        resources.callback(spool.close)
-        if not first.counts.rejected:
-            return spool
-        header = self.store.first_line(rejected_key(table.name, first.load_id))
-        names = names_in(header) if header else None
-        if not names or first.counts.rejected > _MOST_REJECTS_COPIED:
-            return None
-        spool.add(kept_reject(*row) for row in self.warehouse.rejects_of(first.load_id))
-        keep_rejects(self.store, table, load_id, spool, names)
-        return spool
 
     def _copy_of(self, first: Outcome, arrival: Arrival, load_id: int) -> Outcome:
         rows = first.counts
@@ -266,14 +311,17 @@ class Loader:
             )
         )
 
-    def _stage(self, arrival: Arrival, load_id: int, table: Table, resources: ExitStack, *, keep: bool) -> Staged:
+    def _stage(
+        self, arrival: Arrival, load_id: int, table: Table, resources: ExitStack, *, keep: bool,
+        rejects: BinaryIO | None = None,
+    ) -> Staged:  # fmt: skip
         name = f"staging_{load_id}"
         resources.callback(self._drop_staging, name)
         sink: Sink = lambda batches: self.warehouse.stage(table, name, batches)  # noqa: E731
-        return self._stager(keep).stage(arrival, load_id, self._validator(table), sink, resources)
+        return self._stager(keep, rejects).stage(arrival, load_id, self._validator(table), sink, resources)
 
-    def _stager(self, keep: bool = True) -> Stager:
-        return Stager(self.store, self.settings, keep, self.warehouse.parquet, self.prepared)
+    def _stager(self, keep: bool = True, rejects: BinaryIO | None = None) -> Stager:
+        return Stager(self.store, self.settings, keep, self.warehouse.parquet, self.prepared, rejects)
 
     def _drop_staging(self, name: str) -> None:
         with suppress(TransientFault):  # a session that has ended has taken its temporary tables along
@@ -299,7 +347,6 @@ class Loader:
 
         Readers go on seeing the empty table until the commit: COPY takes no lock that they wait for.
         """
-        validator = self._validator(table)
 
         def filled() -> Outcome | None:
             numbers = self.warehouse.lock(table)
@@ -310,7 +357,8 @@ class Loader:
             sink: Sink = lambda batches: filler.append(table, load_id, batches)  # noqa: E731
             with ExitStack() as resources:
                 undo = filler.savepoint()
-                staged = self._stager().stage(arrival, load_id, validator, sink, resources)
+                # A validator remembers the keys that it has seen: each try has one of its own.
+                staged = self._stager().stage(arrival, load_id, self._validator(table), sink, resources)
                 if staged.refused:
                     filler.roll_back_to(undo)
                 return self._record_filled(staged, numbers)
@@ -322,9 +370,9 @@ class Loader:
         if not staged.refused:
             inserted = self.warehouse.count_of(table, staged.load_id)
             outcome = replace(outcome, counts=replace(outcome.counts, inserted=inserted))
-        numbers = numbers.next(changed=outcome.changed)
+        numbers = numbers.next(changed=outcome.changed).ended(self.warehouse.now())
         outcome = replace(outcome, commit_seq=numbers.commit)
-        self._close(staged, outcome, Mode.UPSERT)
+        self._close(staged, outcome, Mode.UPSERT, numbers)
         self.warehouse.set_sequence(table, numbers)
         return outcome
 
@@ -340,18 +388,19 @@ class Loader:
         outcomes: list[Outcome] = []
         for one, outcome in zip(files, self._outcomes_together(files), strict=True):
             if outcomes:
-                self._close(files[len(outcomes) - 1], outcomes[-1], mode)
+                self._close(files[len(outcomes) - 1], outcomes[-1], mode, numbers)
             numbers = numbers.next(changed=False)
             if outcome.verdict is Verdict.LOADED:
                 outcome = self._merge(one, outcome, numbers, mode)
             numbers = numbers.now(changed=outcome.changed)
+            numbers = numbers.ended(self.warehouse.now())
             outcomes.append(replace(outcome, commit_seq=numbers.commit))
         if mode is Mode.REPLACE and not any(one.refused for one in files):
             outcomes[-1] = self._remove_absent(files, outcomes[-1])
-            numbers = numbers.now(changed=outcomes[-1].changed)
-        self._close(files[-1], outcomes[-1], mode)
+            numbers = numbers.now(changed=outcomes[-1].changed).ended(self.warehouse.now())
+        self._close(files[-1], outcomes[-1], mode, numbers)
         if len(files) > 1:
-            self.warehouse.end_together([one.load_id for one in files], datetime.now(UTC))
+            self.warehouse.end_together([one.load_id for one in files], _end(numbers))
         self.warehouse.set_sequence(table, numbers)
         return outcomes
 
@@ -375,13 +424,16 @@ class Loader:
         counts = replace(last.counts, removed=removed)
         return replace(last, counts=counts, verdict=Verdict.LOADED, duplicate_of=None, message="")
 
-    def _close(self, one: Staged, outcome: Outcome, mode: Mode) -> None:
+    def _close(self, one: Staged, outcome: Outcome, mode: Mode, numbers: Numbers) -> None:
         """Rejected rows and ledger row join the open transaction."""
         self.warehouse.copy_rejects(one.load_id, one.rejects)
-        self._record(outcome, one.arrival, mode, one.started)
+        self._record(outcome, one.arrival, mode, one.started, numbers)
 
-    def _record(self, outcome: Outcome, arrival: Arrival, mode: Mode, started: datetime) -> None:
-        """Add the ledger row; the counts must add up with the rejected rows that the warehouse holds."""
+    def _record(self, outcome: Outcome, arrival: Arrival, mode: Mode, started: float, numbers: Numbers) -> None:
+        """Add the ledger row; the counts must add up with the rejected rows that the warehouse holds.
+
+        ``started`` is of this process's own clock, and says only how long it took.
+        """
         stored = self.warehouse.rejected_count(outcome.load_id)
         if outcome.settled:
             balanced(replace(outcome, counts=replace(outcome.counts, rejected=stored)))
@@ -389,7 +441,9 @@ class Loader:
             raise BalanceError(
                 f"{outcome.key}: {outcome.counts.rejected} rows rejected, but {stored} kept. Nothing was committed."
             )
-        self.warehouse.record(outcome, arrival, mode, self.run, (started, datetime.now(UTC)))
+        ended = _end(numbers)
+        began = ended - timedelta(seconds=time.monotonic() - started)
+        self.warehouse.record(outcome, arrival, mode, self.run, (began, ended))
 
     def _outcomes_together(self, files: Sequence[Staged]) -> list[Outcome]:
         """What is known of each file from reading them: one that is refused refuses the others with it."""
@@ -459,19 +513,29 @@ class Loader:
 
     def _record_unless_known(self, outcome: Outcome, arrival: Arrival, mode: Mode, table: Table | None) -> None:
         """Add a ledger row of a file that brought no rows, in a transaction of its own."""
-        now = datetime.now(UTC)
 
         def record() -> None:
             # Of a name that fits no table any lock will do: two that say so must not do it at once.
             self.warehouse.lock(table or self.tables[0])
             if self.warehouse.find_load(outcome.load_id) is None:
+                now = self.warehouse.now()
                 self.warehouse.record(outcome, arrival, mode, self.run, (now, now))
 
         self.warehouse.atomically(record)
 
 
+def _end(numbers: Numbers) -> datetime:
+    assert numbers.at is not None  # nosec B101  # each commit has its time
+    return numbers.at
+
+
 def _refused(outcome: Outcome, refusal: FileRejected) -> Outcome:
     return replace(outcome, verdict=Verdict.REJECTED, code=refusal.code, message=str(refusal))
+
+
+def _with_missing(outcome: Outcome, gone: int) -> Outcome:
+    rows = outcome.counts
+    return replace(outcome, counts=replace(rows, inserted=gone, unchanged=rows.read - rows.rejected - gone))
 
 
 def _copy_message(load_id: int) -> str:

@@ -85,6 +85,10 @@ class Arrival:
         """The load's id when it comes again after that many of its loads were undone."""
         return number_of(*self._identity, "undone", str(undone), run_id)
 
+    def missing_rows_id(self, run_id: str, undone: int) -> int:
+        """The load's id when another run finds that rows of the arrival are gone, and loads those."""
+        return number_of(*self._identity, "missing", str(undone), run_id)
+
     def replacement_id(self, run_id: str, undone: int = 0) -> int:
         """The id when the file takes part in a replacement: asked for again it is done again, retried it is not.
 

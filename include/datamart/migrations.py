@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from datamart.errors import ConfigurationError
 from datamart.insights import INSIGHTS
@@ -42,7 +42,7 @@ def migrate(
         for path in sorted((SQL / warehouse.dialect).glob("migrate_*.sql")):
             if path.stem not in done:
                 warehouse.execute(path.read_text(encoding="utf-8"))
-                row = {"name": path.stem, "now": datetime.now(UTC)}
+                row = {"name": path.stem, "now": warehouse.now()}
                 warehouse.execute("INSERT INTO ops.migrations (name, applied_at) VALUES (%(name)s, %(now)s)", row)
                 applied.append(path.stem)
         for table in tables:

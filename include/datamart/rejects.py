@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -17,41 +18,60 @@ _FRAME = struct.Struct("<qII?")
 class RejectSpool:
     """Rejects of one file in file order, on disk, so that a file of only bad rows needs no more memory.
 
-    ``file`` holds those of another spool, and is this one's from now on.
+    ``file`` holds those of another spool, and is this one's from now on. ``shared`` is the file of many spools, which
+    are filled one after another: each has its part of it, and leaves it open.
     """
 
-    def __init__(self, file: BinaryIO | None = None, count: int = 0, ragged: int = 0) -> None:
-        self._file: BinaryIO = file or tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the spool
+    def __init__(
+        self, file: BinaryIO | None = None, count: int = 0, ragged: int = 0, *, shared: BinaryIO | None = None
+    ) -> None:
+        self._own = file
+        self._shared = shared
+        self._start = shared.seek(0, os.SEEK_END) if shared else 0
         self.count = count
         self.ragged = ragged
         """How many of them fit no columns."""
 
     def add(self, rejects: Iterable[Reject]) -> None:
         """Append rejects."""
+        file = self._file
         for reject in rejects:
             reasons = reasons_text(reject.reasons).encode()
-            self._file.write(_FRAME.pack(reject.line, len(reasons), len(reject.raw), reject.fits_columns))
-            self._file.write(reasons)
-            self._file.write(reject.raw)
+            file.write(_FRAME.pack(reject.line, len(reasons), len(reject.raw), reject.fits_columns))
+            file.write(reasons)
+            file.write(reject.raw)
             self.count += 1
             self.ragged += not reject.fits_columns
 
     def __iter__(self) -> Iterator[Reject]:
-        self._file.seek(0)
+        if not self.count:
+            return
+        file = self._file
+        file.seek(self._start)
         for _ in range(self.count):
-            line, reasons, raw, fits = _FRAME.unpack(self._file.read(_FRAME.size))
-            why = reasons_in(self._file.read(reasons).decode())
-            yield Reject(line, self._file.read(raw), why, fits)
+            line, reasons, raw, fits = _FRAME.unpack(file.read(_FRAME.size))
+            why = reasons_in(file.read(reasons).decode())
+            yield Reject(line, file.read(raw), why, fits)
 
     @property
     def file(self) -> BinaryIO:
         """All of them from the first, as bytes that another spool can be made of."""
-        self._file.seek(0)
+        self._file.seek(self._start)
         return self._file
 
     def close(self) -> None:
         """Free the disk."""
-        self._file.close()
+        if self._own is not None:
+            self._own.close()
+
+    @property
+    def _file(self) -> BinaryIO:
+        """Made when the first reject comes: of most files there is none."""
+        if self._shared is not None:
+            return self._shared
+        if self._own is None:
+            self._own = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the spool
+        return self._own
 
 
 def kept_reject(line: int, reasons: str, raw: bytes) -> Reject:

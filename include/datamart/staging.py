@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
@@ -56,7 +56,7 @@ class Staged:
     load_id: int
     table: Table
     rejects: RejectSpool
-    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    started: float = field(default_factory=time.monotonic)
     read: int = 0
     blank: int = 0
     sha256: str = ""
@@ -81,6 +81,8 @@ class Stager:
     keep: bool = True
     parquet: Mapping[str, Any] = field(default_factory=lambda: ZSTD)
     prepared: Preparer = unprepared
+    rejects_file: BinaryIO | None = None
+    """Where the rejects of all files go that are staged one after another; each has a file of its own otherwise."""
 
     def stage(self, arrival: Arrival, load_id: int, validator: Validator, sink: Sink, resources: ExitStack) -> Staged:
         """Read the file once, from its first byte to its last; accepted rows go to ``sink`` as they come.
@@ -90,7 +92,7 @@ class Stager:
         Raises:
             SourceChanged, TransientFault, TerminalFault: as S3 or the warehouse answers.
         """
-        rejects = RejectSpool()
+        rejects = RejectSpool(shared=self.rejects_file)
         resources.callback(rejects.close)
         staged = Staged(arrival, load_id, validator.table, rejects)
         clean = CleanParts(self.store, staged.table, load_id, self.settings.part_rows, parquet=self.parquet)

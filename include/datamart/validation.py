@@ -1,22 +1,23 @@
 """pandera decides which rows are good: the schemas of a table, and their findings as the project's own report.
 
 Two schemas judge each row: the first its raw values, the second - for rows that passed - whether its key was seen
-before. All reasons are kept, whatever their number.
+before. All reasons are kept, whatever their number. Each validation carries rows that are known to be bad (``canary``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pandera.pandas as pandera
 import pyarrow as pa
 
-from datamart import rules
+from datamart import canary, rules
+from datamart.pandera_settings import pandera
 from datamart.reader import Chunk
 from datamart.reasons import Reason, Reject
 from datamart.records import Positions
@@ -56,14 +57,49 @@ def raw_schema(table: Table) -> pandera.DataFrameSchema:
 
 def _checks(kind: Type) -> list[pandera.Check]:
     wanted = {rules.MISSING: rules.present, rules.BAD_ENCODING: rules.decodable, **_TYPE_RULES[kind]}
-    return [_check(code, rule) for code, rule in wanted.items()]
+    return [_check(code, rule, place) for place, (code, rule) in enumerate(wanted.items())]
 
 
-def _check(code: str, rule: Callable[[pa.BinaryArray], Mask]) -> pandera.Check:
+@lru_cache(maxsize=64)
+def key_schema(table: Table) -> pandera.DataFrameSchema:
+    """The pandera schema of keys that were not seen before in the file that is judged."""
+
+    def fresh(keys: pd.Series) -> pd.Series:
+        values, seen = keys.to_numpy(), _SEEN.get()
+        passed = np.concatenate((seen.fresh(values[:-1]), seen.fresh(values[-1:])))
+        return _verdicts(canary.proved(Reason(table.key, rules.DUPLICATE_ID), passed, 0))
+
+    check = pandera.Check(fresh, name=rules.DUPLICATE_ID, error=rules.DUPLICATE_ID)
+    return pandera.DataFrameSchema({table.key: pandera.Column("int64", [check])})
+
+
+_SEEN: ContextVar[rules.FirstSeen] = ContextVar("datamart_seen")
+"""The keys of the file that this thread judges now."""
+
+
+def _check(code: str, rule: Callable[[pa.BinaryArray], Mask], place: int) -> pandera.Check:
+    """A check whose canary is the one at ``place`` among the canaries of its column."""
+
     def passes(values: pd.Series) -> pd.Series:
-        return _verdicts(rule(_arrow(values)))
+        parts = [rule(part) for part in _chunks(values)]
+        passed = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return _verdicts(canary.proved(Reason(str(values.name), code), passed, place))
 
     return pandera.Check(passes, name=code, error=code, ignore_na=False)
+
+
+@lru_cache(maxsize=64)
+def _canaries(table: Table, unknown: tuple[tuple[str, bytes], ...]) -> dict[str, pa.BinaryArray]:
+    """For each column one value for each of its checks that this check must not let pass, as many for all columns.
+
+    ``unknown`` has a value for columns that refer to another table, where that is a reason.
+    """
+    values, refers = {}, dict(unknown)
+    for column in table.columns:
+        bad = [canary.KNOWN_BAD[code] for code in (rules.MISSING, rules.BAD_ENCODING, *_TYPE_RULES[column.type])]
+        values[column.name] = [*bad, refers[column.name]] if column.name in refers else bad
+    rows = max(map(len, values.values()))
+    return {name: pa.array(bad + [b""] * (rows - len(bad)), pa.binary()) for name, bad in values.items()}
 
 
 def _among(ids: npt.NDArray[np.int64]) -> Callable[[pa.BinaryArray], Mask]:
@@ -82,12 +118,18 @@ def _verdicts(passed: Mask) -> pd.Series:
     pandera copies the failing values into its error wherever the two indices are equal: rows would be in messages,
     and most of the time spent on tables that nobody reads. The masks are all that is needed.
     """
-    return pd.Series(passed, index=pd.RangeIndex(1, len(passed) + 1))
+    return pd.Series(passed, index=_numbered(len(passed)), copy=False)
 
 
-def _arrow(values: pd.Series) -> pa.BinaryArray:
-    column = pa.chunked_array(values.array.__arrow_array__())
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+@lru_cache(maxsize=4)
+def _numbered(rows: int) -> pd.RangeIndex:
+    return pd.RangeIndex(1, rows + 1)
+
+
+def _chunks(values: pd.Series) -> list[pa.BinaryArray]:
+    """A column's values as they are in memory: the rows' and the canaries', or both in one array."""
+    found: list[pa.BinaryArray] = pa.chunked_array(values.array.__arrow_array__()).chunks
+    return found
 
 
 class Validator:
@@ -108,19 +150,22 @@ class Validator:
         self._known = {name: np.sort(ids) for name, ids in (known or {}).items()}
         self._seen = rules.FirstSeen()
         self.schema = self._strict_schema() if reject_unknown else raw_schema(table)
-        self._keys = self._key_schema()
+        unknown = {name: b"%d" % _smallest_unknown(ids) for name, ids in self._known.items() if reject_unknown}
+        self._canaries = _canaries(table, tuple(unknown.items()))
 
     def judge(self, chunk: Chunk) -> Judged:
         """Accept or reject every record of ``chunk``."""
         count = len(chunk.index)
         reasons: dict[int, list[Reason]] = {}
-        frame = pd.DataFrame(
-            {
-                name: pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([values])))
-                for name, values in chunk.columns.items()
-            }
-        )
-        _collect(_failures(self.schema, frame), reasons)
+        if count:
+            frame = pd.DataFrame(
+                {
+                    name: pd.arrays.ArrowExtensionArray(canary.behind(values, self._canaries[name]))
+                    for name, values in chunk.columns.items()
+                },
+                copy=False,
+            )
+            _collect(_failures(self.schema, frame, count), reasons)
         good = np.ones(count, np.bool_)
         good[list(reasons)] = False
         rows = np.flatnonzero(good)
@@ -131,9 +176,18 @@ class Validator:
         self, batch: pa.RecordBatch, rows: Positions, reasons: dict[int, list[Reason]]
     ) -> tuple[pa.RecordBatch, Positions]:
         """Leave out rows whose key an earlier valid row of the file has."""
-        keys = pd.DataFrame({self.table.key: batch.column(self.table.key).to_numpy().astype(np.int64)})
+        if not batch.num_rows:
+            return batch, rows
+        keys = np.empty(batch.num_rows + 1, np.int64)
+        keys[:-1] = batch.column(self.table.key).to_numpy()
+        keys[-1] = keys[0]  # the canary: a key that is there already
         doubled: dict[int, list[Reason]] = {}
-        _collect(_failures(self._keys, keys), doubled)
+        frame = pd.DataFrame({self.table.key: keys}, copy=False)
+        token = _SEEN.set(self._seen)
+        try:
+            _collect(_failures(key_schema(self.table), frame, batch.num_rows), doubled)
+        finally:
+            _SEEN.reset(token)
         if not doubled:
             return batch, rows
         keep = np.ones(batch.num_rows, np.bool_)
@@ -154,16 +208,9 @@ class Validator:
         schema = raw_schema(self.table)
         for name, ids in self._known.items():
             column = schema.columns[name]
-            checks = [*column.checks, _check(UNKNOWN_REFERENCE, _among(ids))]
+            checks = [*column.checks, _check(UNKNOWN_REFERENCE, _among(ids), len(column.checks))]
             schema = schema.update_column(name, checks=checks)
         return schema
-
-    def _key_schema(self) -> pandera.DataFrameSchema:
-        def fresh(keys: pd.Series) -> pd.Series:
-            return _verdicts(self._seen.fresh(keys.to_numpy()))
-
-        check = pandera.Check(fresh, name=rules.DUPLICATE_ID, error=rules.DUPLICATE_ID)
-        return pandera.DataFrameSchema({self.table.key: pandera.Column("int64", [check])})
 
     def _typed(self, chunk: Chunk, good: Mask) -> pa.RecordBatch:
         keep = None if good.all() else pa.array(good)
@@ -203,23 +250,34 @@ def _without_consequences(reasons: list[Reason]) -> list[Reason]:
     return [r for r in reasons if r.column not in garbled or r.code == rules.BAD_ENCODING]
 
 
-def _failures(schema: pandera.DataFrameSchema, frame: pd.DataFrame) -> Iterator[tuple[Reason, Mask]]:
-    """Every failed check of a lazy validation with the rows it failed for.
+def _failures(schema: pandera.DataFrameSchema, frame: pd.DataFrame, rows: int) -> Iterator[tuple[Reason, Mask]]:
+    """Every failed check of a lazy validation with the rows it failed for; behind ``rows`` come the canaries.
 
     The masks are the checks' own outputs: the report that pandera condenses from them may leave rows out.
+
+    Raises:
+        TerminalFault: a canary has passed, or a check that failed is not among what pandera reports.
     """
-    if not len(frame):
-        return
-    try:
-        schema.validate(frame, lazy=True)
-    except pandera.errors.SchemaErrors as found:
-        for error in found.schema_errors:
-            if error.check_output is None or not isinstance(error.check, pandera.Check):
-                raise
-            yield (
-                Reason(str(error.schema.name), str(error.check.name)),
-                ~error.check_output.to_numpy(np.bool_),
-            )
+    reported: dict[Reason, Mask] = {}
+    with canary.trial(rows, len(frame) - rows) as trial:
+        try:
+            schema.validate(frame, lazy=True, inplace=True)
+        except pandera.errors.SchemaErrors as found:
+            for error in found.schema_errors:
+                if error.check_output is None or not isinstance(error.check, pandera.Check):
+                    raise
+                reason = Reason(str(error.schema.name), str(error.check.name))
+                reported[reason] = ~error.check_output.to_numpy(np.bool_)
+    wanted = {Reason(name, str(check.name)) for name, column in schema.columns.items() for check in column.checks}
+    trial.require(wanted, reported)
+    yield from reported.items()
+
+
+def _smallest_unknown(ids: npt.NDArray[np.int64]) -> int:
+    """The smallest number that is not among sorted ids."""
+    ids = np.unique(ids[ids >= 0])
+    gaps = np.flatnonzero(ids != np.arange(len(ids)))
+    return int(gaps[0]) if len(gaps) else len(ids)
 
 
 def _collect(failures: Iterator[tuple[Reason, Mask]], reasons: dict[int, list[Reason]]) -> None:

@@ -8,10 +8,15 @@ before is frozen: the garbage collector of a forked process would copy it all by
 from __future__ import annotations
 
 import gc
+import os
 
 import pandas as pd
-import pandera.pandas as pandera
 import pyarrow as pa
+
+for name in [name for name in os.environ if name.startswith("PANDERA_")]:
+    del os.environ[name]  # as datamart.pandera_settings does, which is not imported here
+
+import pandera.pandas as pandera  # noqa: E402
 
 
 def _judge() -> None:

@@ -186,7 +186,7 @@ async def _verdict(request: Request, ended: Ended) -> dict[str, Any]:
     rejects = []
     names: tuple[str, ...] | None = None
     if outcome.counts.rejected:
-        found = await sources.ask(lambda warehouse: warehouse.rejects_of(outcome.load_id))
+        found = await sources.ask(lambda warehouse: list(warehouse.rejects_of(outcome.load_id)))
         rejects = [kept_reject(*row) for row in found]
         header = await thread(request, lambda: sources.store().first_line(rejected_key(table.name, outcome.load_id)))
         names = names_in(header) if header else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -270,3 +270,26 @@ def reader_of(world: World) -> Any:
         return opened
 
     return opens
+
+
+@pytest.mark.parametrize("same_object", [True, False], ids=["the same object", "the same bytes"])
+def test_rows_that_were_deleted_by_hand_are_loaded_again(world: World, same_object: bool) -> None:
+    arrival = world.put("jobs.csv", b"1,a\n2,b\nx,bad\n")
+    world.judge(arrival)
+    world.sql("DELETE FROM public.jobs WHERE id = 2")
+    again = world.judge(arrival) if same_object else world.load("jobs copy.csv", b"1,a\n2,b\nx,bad\n")
+    assert counts(world, again.load_id) == ("loaded", 3, 1, 0, 1, 1)
+    assert world.rows("jobs") == [(1, "a"), (2, "b")]
+    copy = world.load("jobs third.csv", b"1,a\n2,b\nx,bad\n")
+    assert counts(world, copy.load_id) == ("duplicate", 3, 0, 0, 2, 1)
+
+
+def test_times_are_the_warehouses_and_in_the_order_of_commits(world: World) -> None:
+    began = world.warehouse.now()
+    loads = [world.load("jobs.csv", b"1,a\n"), world.load("jobs_b.csv", b"2,b\n")]
+    times = [world.ledger(one.load_id, "finished_at")[0] for one in loads]
+    assert began <= times[0] <= times[1] <= world.warehouse.now()
+    ahead = times[1] + timedelta(hours=1)
+    world.sql("UPDATE ops.tables SET committed_at = %s WHERE table_name = 'jobs'", ahead)
+    assert world.ledger(world.load("jobs_c.csv", b"3,c\n").load_id, "finished_at")[0] == ahead
+    world.sql("UPDATE ops.tables SET committed_at = NULL")

@@ -195,6 +195,6 @@ def test_expired_files_and_rows_are_removed_and_counted(vault: Vault) -> None:
     later = datetime.now(UTC) + timedelta(days=400)
     retention = Retention(world.warehouse, world.store, load_settings({}), later)
     assert retention.rejects().rows == 2
-    assert world.warehouse.rejects_of(outcome.load_id) == []
+    assert list(world.warehouse.rejects_of(outcome.load_id)) == []
     assert world.ledger(outcome.load_id, "rows_rejected", "rejects_expired_at IS NULL") == (2, False)
     assert retention.clean().loads == 0, "no backup holds the rows, so their files stay"

@@ -18,9 +18,10 @@ _LOADS = {
     "only a load that is loaded changes rows": """
         SELECT load_id, verdict FROM ops.loads
         WHERE verdict <> 'loaded' AND rows_inserted + rows_updated + rows_removed > 0""",
-    "an arrival is applied once": """
+    "an arrival is applied once, and again only for rows that were gone": """
         SELECT source_key, source_version, count(*) FROM ops.loads
         WHERE verdict IN ('loaded', 'duplicate') AND mode = 'upsert' AND undone_by IS NULL
+        AND message NOT LIKE '%% rows of this file (load %%) were gone and are loaded again.%%'
         GROUP BY source_bucket, source_key, source_version HAVING count(*) > 1""",
     "what was applied has a commit number": """
         SELECT load_id FROM ops.loads WHERE verdict IN ('loaded', 'duplicate') AND commit_seq IS NULL""",

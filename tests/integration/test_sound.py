@@ -29,7 +29,7 @@ PLANTS: dict[str, list[str]] = {
         "UPDATE ops.loads SET rows_inserted = 1, rows_read = rows_read + 1 WHERE verdict = 'duplicate'",
         "UPDATE ops.loads SET verdict = 'rejected', message = 'no' WHERE rows_inserted > 0",
     ],
-    "an arrival is applied once": [
+    "an arrival is applied once, and again only for rows that were gone": [
         "UPDATE ops.loads SET source_key = 'k', source_version = 'v' WHERE mode = 'upsert'",
     ],
     "what was applied has a commit number": ["UPDATE ops.loads SET commit_seq = NULL WHERE verdict = 'loaded'"],

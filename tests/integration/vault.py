@@ -6,7 +6,7 @@ import io
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import count
 from typing import Any
 
@@ -132,7 +132,7 @@ class Vault:
 
     def now(self) -> datetime:
         """A moment after all that was committed, by the clock of the machine that the ledger's times are of."""
-        return datetime.now(UTC)
+        return self.world.warehouse.now()
 
     def corrupt(self, key: str, body: bytes) -> None:
         """Put other bytes in an object's place."""

@@ -43,6 +43,9 @@ def _query(statement: Statement, parameters: bool) -> Run:
     words = [token.value for token in statement.tokens]
     if words == ["select", "sysdate"]:
         return Run("SELECT (transaction_timestamp() AT TIME ZONE 'UTC') AS sysdate")
+    if words == ["select", "greatest", "(", "sysdate", ",", "getdate", "(", ")", ")"]:
+        begun, now = (f"({name}() AT TIME ZONE 'UTC')" for name in ("transaction_timestamp", "statement_timestamp"))
+        return Run(f"SELECT GREATEST({begun}, date_trunc('second', {now})) AS greatest")
     if words == ["select", "version", "(", ")"]:
         return Run(f"SELECT CAST('{VERSION}' AS VARCHAR) AS version")
     return Run(statement.text, counts=checked(statement, parameters=parameters).asks_counts)

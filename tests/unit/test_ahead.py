@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -46,3 +47,22 @@ def test_the_thread_ends_with_the_block() -> None:
         assert running.take() == 0
         assert threading.active_count() == before + 1
     assert threading.active_count() == before
+
+
+def test_what_is_over_says_so_at_once() -> None:
+    """An empty file asks again and again."""
+    with ahead(numbers([], 0), 1) as running:
+        assert running.take() is None
+        began = time.monotonic()
+        assert [running.take() for _ in range(100)] == [None] * 100
+        assert time.monotonic() - began < 0.1
+
+
+def test_a_thread_that_waits_for_room_is_ended_at_once() -> None:
+    began = time.monotonic()
+    for _ in range(20):
+        with ahead(numbers([], 100), 1) as running:
+            assert running.take() == 1
+            while not running._made.full():
+                pass
+    assert time.monotonic() - began < 1

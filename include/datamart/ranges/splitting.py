@@ -12,6 +12,7 @@ from datamart.errors import DatamartError, TransientFault
 from datamart.fingerprint import rules_in_force
 from datamart.load import Loader
 from datamart.loads import Arrival, Mode
+from datamart.missing_rows import FEW_ROWS
 from datamart.ranges.plan import Keys, Plan, make_plan
 from datamart.tables import Table, table_named
 
@@ -73,7 +74,9 @@ class Splitter:
         if mode is Mode.REPLACE:
             return True
         rules = rules_in_force(table, self.loader.settings)
-        return self.loader.answer(arrival) is None and not self.loader.warehouse.has_load_of(table, arrival.size, rules)
+        return self.loader.answer(arrival) is None and not self.loader.warehouse.has_load_of(
+            table, arrival.size, rules, FEW_ROWS
+        )
 
     def _plan(self, arrival: Arrival, table: Table, range_bytes: int) -> Plan | None:
         settings = self.loader.settings

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import tempfile
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -64,8 +64,9 @@ class Adopt:
             for table in self.tables
             if table.name in by_table
         }
+        finished_at = self.warehouse.now().astimezone(UTC)
         versions = {"pyarrow": pa.__version__}
-        manifest = Manifest(new_id(taken_at), ADOPTED, taken_at, datetime.now(UTC), None, versions, kept)
+        manifest = Manifest(new_id(taken_at), ADOPTED, taken_at, finished_at, None, versions, kept)
         self.store.write_once(manifest_key(manifest.backup_id), manifest.encoded())
         register(self.warehouse, manifest)
         return manifest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC
 
 import pyarrow as pa
 
@@ -63,8 +63,9 @@ class Backup:
             backup_id = new_id(taken_at)
             log.info("Backup %s: %s", backup_id, ", ".join(table.name for table in chosen))
             kept = {table.name: self._table(backup_id, table, numbers.get(table.name), written) for table in chosen}
+        finished_at = self.warehouse.now().astimezone(UTC)
         versions = {"warehouse": self.warehouse.version(), "pyarrow": pa.__version__}
-        manifest = Manifest(backup_id, TAKEN, taken_at, datetime.now(UTC), ledger, versions, kept)
+        manifest = Manifest(backup_id, TAKEN, taken_at, finished_at, ledger, versions, kept)
         written.append(manifest_key(backup_id))
         self.store.write_once(manifest_key(backup_id), manifest.encoded())
         return manifest

@@ -11,7 +11,6 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from datamart.errors import BackupDamaged, ConfigurationError, DatamartError, TransientFault, sentence
@@ -46,7 +45,7 @@ class Drill:
             ConfigurationError: there is no such backup.
             BackupDamaged: it does not restore to what was backed up; the evidence is kept as a drill that failed.
         """
-        catalogue, started = Catalogue(self.backups), datetime.now(UTC)
+        catalogue, started = Catalogue(self.backups), self.warehouse.now()
         number = change_id("drill", "", self.run)
         chosen = self._chosen(catalogue, backup_id)
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from datamart.errors import BalanceError
@@ -95,14 +95,14 @@ def find_change(warehouse: Warehouse, number: int) -> Change | None:
     return replace(Change(number, *values), notes=tuple(json.loads(notes)), from_ledger=True)
 
 
-def record_change(warehouse: Warehouse, change: Change, run: Mapping[str, str]) -> None:
+def record_change(warehouse: Warehouse, change: Change, run: Mapping[str, str], at: datetime | None) -> None:
     """Add a restore or undo to the ledger, within the open transaction."""
     values = {
         "restore_id": change.change_id, "table_name": change.table, "kind": change.kind,
         "backup_id": change.backup_id, "target_seq": change.target_seq, "target_at": change.target_at,
         "undone_load_id": change.undone_load_id, "into_table": change.into, "rows_added": change.added,
         "rows_changed": change.changed, "rows_removed": change.removed, "rows_total": change.rows,
-        "finished_at": datetime.now(UTC), "dag_id": run.get("dag_id"), "run_id": run.get("run_id"),
+        "finished_at": at, "dag_id": run.get("dag_id"), "run_id": run.get("run_id"),
         "commit_seq": change.commit_seq, "clean_parts": change.clean_parts, "rows_moved": change.relabelled,
         "message": change.message[:LONGEST_TEXT], "notes": json.dumps(_few(change.notes)),
     }  # fmt: skip
@@ -120,9 +120,9 @@ def record_drill(
     warehouse: Warehouse, number: int, backup_id: str, passed: bool, evidence: Mapping[str, Any], started: datetime
 ) -> None:
     """Keep what a drill has found; a backup that passed is proven, one that did not is so no more."""
-    now = datetime.now(UTC)
 
     def record() -> None:
+        now = warehouse.now()
         warehouse.execute("DELETE FROM ops.drills WHERE drill_id = %(drill_id)s", {"drill_id": number})
         warehouse.execute(
             warehouse.sql("insert_drill"),

@@ -108,8 +108,9 @@ class Restore:
         self._require_count(table, change)
         change = _told(replace(change, commit_seq=numbers.commit, clean_parts=parts), sizes, {})
         mark_loads(self.warehouse, table, change)
-        record_change(self.warehouse, change, self.run)
-        self.warehouse.set_sequence(table, numbers.now(changed=change.any))
+        numbers = numbers.now(changed=change.any).ended(self.warehouse.now())
+        record_change(self.warehouse, change, self.run, numbers.at)
+        self.warehouse.set_sequence(table, numbers)
         difference.drop()
         return change
 
@@ -132,7 +133,7 @@ class Restore:
                 return done
             names = self.warehouse.names(kept, way.staging, target=f"public.{change.into}")
             self.warehouse.execute(self.warehouse.sql("create_copy", **names))
-            record_change(self.warehouse, change, self.run)
+            record_change(self.warehouse, change, self.run, self.warehouse.now())
             return change
 
         return self.warehouse.atomically(create)

@@ -112,8 +112,9 @@ class Undo:
             "UPDATE ops.loads SET undone_by = %(change_id)s, undone_seq = %(commit_seq)s WHERE load_id = %(load_id)s",
             {"change_id": change.change_id, "commit_seq": numbers.commit, "load_id": load.load_id},
         )
-        record_change(self.warehouse, change, self.run)
-        self.warehouse.set_sequence(table, numbers.now(changed=change.any))
+        numbers = numbers.now(changed=change.any).ended(self.warehouse.now())
+        record_change(self.warehouse, change, self.run, numbers.at)
+        self.warehouse.set_sequence(table, numbers)
         return change
 
     def _found(self, change: Change, table: Table, load: Outcome, difference: Difference, keep_later: bool) -> Change:

@@ -227,10 +227,9 @@ class Warehouse(ABC):
         found = self.query("SELECT changed_seq FROM ops.tables WHERE table_name = %(table)s", {"table": table.name})
         return int(found[0][0]) if found else 0
 
+    @abstractmethod
     def now(self) -> datetime:
-        """The time by the warehouse's clock, which is one for all workers."""
-        found: datetime = self.query("SELECT CURRENT_TIMESTAMP")[0][0]
-        return found
+        """The time by the warehouse's clock, which is one for all workers; of this statement, in a transaction too."""
 
     def missed_turn(self, arrival_id: int) -> datetime | None:
         """When an arrival was listed for the turn that a fault made it miss; None when it missed none."""
@@ -292,6 +291,10 @@ class Warehouse(ABC):
         )
         return int(counted[0][0])
 
+    def rows_as_loaded(self, table: Table, load_id: int) -> int:  # noqa: ARG002 - a dialect may know
+        """Rows that a load put there and that nobody has written since, by what the server knows; -1: it does not."""
+        return -1
+
     def find_load(self, load_id: int) -> Outcome | None:
         """The ledger's answer for a load that came to a verdict (a fault is none)."""
         found = self._ledger("load_id = %(load_id)s AND verdict <> 'failed'", {"load_id": load_id})
@@ -316,12 +319,12 @@ class Warehouse(ABC):
             {"arrival_id": arrival_id},
         )
 
-    def has_load_of(self, table: Table, size: int, rules: str) -> bool:
-        """Some file of that many bytes was loaded by the same rules: worth hashing one of the same size."""
+    def has_load_of(self, table: Table, size: int, rules: str, rows: int) -> bool:
+        """Some file of that many bytes and as many rows or more was loaded by the same rules: worth hashing one."""
         found = self.query(
             "SELECT 1 FROM ops.loads WHERE table_name = %(table)s AND bytes = %(size)s AND rules = %(rules)s"
-            " AND verdict = 'loaded' AND undone_by IS NULL LIMIT 1",
-            {"table": table.name, "size": size, "rules": rules},
+            " AND rows_read >= %(rows)s AND verdict = 'loaded' AND undone_by IS NULL LIMIT 1",
+            {"table": table.name, "size": size, "rules": rules, "rows": rows},
         )
         return bool(found)
 
@@ -337,8 +340,8 @@ class Warehouse(ABC):
             " AND rules = COALESCE(%(rules)s, rules) AND warnings NOT LIKE %(gave_way)s ORDER BY commit_seq",
             {"sha256": sha256, "table": table.name, "rules": rules, "gave_way": f'%"{SUPERSEDED}"%'},
         )
-        first = next((outcome for outcome in found if outcome.verdict is Verdict.LOADED), None)
-        return KnownContent(first, found[-1].commit_seq or 0) if first else None
+        loaded = [outcome for outcome in found if outcome.verdict is Verdict.LOADED]
+        return KnownContent(loaded[0], found[-1].commit_seq or 0, loaded[-1]) if loaded else None
 
     def _ledger(self, condition: str, values: Mapping[str, object]) -> list[Outcome]:
         text = f"SELECT {', '.join(LEDGER)} FROM ops.loads WHERE {condition}"  # noqa: S608
@@ -409,17 +412,26 @@ class Warehouse(ABC):
         found = self.query("SELECT COUNT(*) FROM ops.rejected_rows WHERE load_id = %(load_id)s", {"load_id": load_id})
         return int(found[0][0])
 
-    def rejects_of(self, load_id: int) -> list[tuple[int, str, bytes]]:
-        """Line, reasons and raw bytes of each rejected row of a load, in file order."""
-        found = self.query(self.sql("read_rejects"), {"load_id": load_id})
-        return [(int(line), str(reasons), self.bytes_in(raw)) for line, reasons, raw in found]
+    def rejected_bytes(self, load_id: int) -> tuple[int, int]:
+        """Bytes of all the rejected rows that the warehouse holds of a load, and of the largest."""
+        lengths = "COALESCE(SUM(OCTET_LENGTH(raw)), 0), COALESCE(MAX(OCTET_LENGTH(raw)), 0)"
+        text = f"SELECT {lengths} FROM ops.rejected_rows WHERE load_id = %(load_id)s"  # noqa: S608
+        total, largest = self.query(text, {"load_id": load_id})[0]
+        return int(total), int(largest)
+
+    def rejects_of(self, load_id: int, at_once: int = 2000) -> Iterator[tuple[int, str, bytes]]:
+        """Line, reasons and raw bytes of each rejected row of a load, in file order, so many ``at_once``."""
+        values, text = {"load_id": load_id, "after": 0, "limit": at_once}, self.sql("read_rejects_page")
+        while found := self.query(text, values):
+            yield from ((int(line), str(reasons), self.bytes_in(raw)) for line, reasons, raw in found)
+            values["after"] = int(found[-1][0])
 
     def set_sequence(self, table: Table, numbers: Numbers) -> None:
         """Write the table's numbers back. Needs the lock."""
         written = self.execute(
-            "UPDATE ops.tables SET commit_seq = %(commit_seq)s, changed_seq = %(changed_seq)s"
+            "UPDATE ops.tables SET commit_seq = %(commit)s, changed_seq = %(changed)s, committed_at = %(at)s"
             " WHERE table_name = %(table)s",
-            {"table": table.name, "commit_seq": numbers.commit, "changed_seq": numbers.changed},
+            {"table": table.name, **vars(numbers)},
         )
         require_one(written, f"the commit number of {table.name}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from itertools import chain
 from typing import TypeVar
 
@@ -32,7 +33,7 @@ _PAGES_OF = "SELECT pg_relation_size(CAST(%(relation)s AS REGCLASS)) / CAST(curr
 _MIGRATION_LOCK = 4_207_849_484
 # The server too notices that a client is gone, and lets nobody wait for ever.
 _OPTIONS = (
-    "-c default_transaction_isolation=read\\ committed"
+    "-c default_transaction_isolation=read\\ committed -c timezone=UTC"
     " -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
     " -c tcp_user_timeout=60000 -c client_connection_check_interval=5s -c lock_timeout=600s"
     " -c idle_in_transaction_session_timeout=900s"
@@ -55,6 +56,9 @@ class PostgresWarehouse(SessionWarehouse):
     def filler(self, table: Table) -> Filler | None:
         filled = self.query(f"SELECT 1 FROM public.{table.name} LIMIT 1")  # noqa: S608
         return None if filled else self
+
+    def rows_as_loaded(self, table: Table, load_id: int) -> int:
+        return int(self.query(self.sql("rows_as_loaded", **self.names(table)), {"load_id": load_id})[0][0])
 
     def append(self, table: Table, load_id: int, batches: Iterable[pa.RecordBatch]) -> None:
         names = self.names(table)
@@ -93,6 +97,10 @@ class PostgresWarehouse(SessionWarehouse):
             batch = decoded(table.kept_schema, rows)
             if batch.num_rows:
                 yield batch
+
+    def now(self) -> datetime:
+        found: datetime = self.query("SELECT clock_timestamp()")[0][0]
+        return found
 
     def version(self) -> str:
         return f"PostgreSQL {self.query('SHOW server_version')[0][0]}"
@@ -197,12 +205,12 @@ class PostgresWarehouse(SessionWarehouse):
 
     def lock(self, table: Table) -> Numbers:
         found = self.query(
-            "SELECT commit_seq, changed_seq FROM ops.tables WHERE table_name = %(table)s FOR UPDATE",
+            "SELECT commit_seq, changed_seq, committed_at FROM ops.tables WHERE table_name = %(table)s FOR UPDATE",
             {"table": table.name},
         )
         if not found:
             raise TerminalFault(f"The warehouse does not know table {table.name}. Run its migrations first.")
-        return Numbers(int(found[0][0]), int(found[0][1]))
+        return Numbers(int(found[0][0]), int(found[0][1]), found[0][2])
 
 
 class _Rows(list[bytes]):

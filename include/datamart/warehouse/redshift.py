@@ -131,11 +131,12 @@ class RedshiftWarehouse(SessionWarehouse):
         """Of a table of its own, as readers would wait for a lock on the rows; it takes no snapshot yet."""
         self._lock(f"ops.lock_{table.name}")
         found = self.query(
-            "SELECT commit_seq, changed_seq FROM ops.tables WHERE table_name = %(table)s", {"table": table.name}
+            "SELECT commit_seq, changed_seq, committed_at FROM ops.tables WHERE table_name = %(table)s",
+            {"table": table.name},
         )
         if not found:
             raise TerminalFault(f"The warehouse does not know table {table.name}. Run its migrations first.")
-        return Numbers(int(found[0][0]), int(found[0][1]))
+        return Numbers(int(found[0][0]), int(found[0][1]), found[0][2])
 
     def _lock(self, relation: str) -> None:
         """Wait for it, but not for ever: its holder may be a machine that is gone."""
@@ -197,7 +198,8 @@ class RedshiftWarehouse(SessionWarehouse):
         return self.execute(self.sql("replay_insert", **names))
 
     def now(self) -> datetime:
-        moment: datetime = self.query("SELECT SYSDATE")[0][0]
+        """SYSDATE is when the transaction began, GETDATE this statement, but to the second."""
+        moment: datetime = self.query("SELECT GREATEST(SYSDATE, GETDATE())")[0][0]
         return moment.replace(tzinfo=UTC)
 
     def version(self) -> str:

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
 
 import psycopg2
-from psycopg2.extensions import TRANSACTION_STATUS_IDLE
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, parse_dsn
 
 from datamart.errors import Conflict, DatamartError, TerminalFault, TransientFault
 from datamart.warehouse.base import Warehouse
@@ -21,6 +21,7 @@ _PATIENCE = {
     "keepalives_interval": 10,
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
+    "client_encoding": "UTF8",
 }
 
 
@@ -36,10 +37,18 @@ class SessionWarehouse(Warehouse):
         Raises:
             TransientFault, TerminalFault: as the server, or its absence, answers.
         """
-        own = {"options": options} if options else {}
         with self._faults():
-            self._connection = psycopg2.connect(dsn, **_PATIENCE, **own)
+            # Said even where it is empty: what is not said comes from the environment (PGOPTIONS, PGCLIENTENCODING).
+            said = {} if not options and "options" in parse_dsn(dsn) else {"options": options}
+            self._connection = psycopg2.connect(dsn, **_PATIENCE, **said)
             self._connection.autocommit = True
+            self._use_utc()
+
+    def _use_utc(self) -> None:
+        """Whatever PGTZ or the server says; without a round trip where it is so already."""
+        if self._connection.get_parameter_status("TimeZone") not in ("UTC", "Etc/UTC"):
+            with self._connection.cursor() as cursor:
+                cursor.execute("SET timezone TO 'UTC'")
 
     def execute(self, text: str, values: Mapping[str, object] | None = None) -> int:
         with self._faults(), self._connection.cursor() as cursor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -23,18 +23,24 @@ LEDGER = (
 
 @dataclass(frozen=True)
 class Numbers:
-    """A table's two numbers: its newest commit, and the newest commit that changed rows."""
+    """A table's two numbers: its newest commit, and the newest commit that changed rows; and when that commit was."""
 
     commit: int
     changed: int
+    at: datetime | None = None
+    """By the warehouse's clock; None when there was none."""
 
     def next(self, *, changed: bool) -> Numbers:
         """The numbers after one more commit."""
-        return Numbers(self.commit + 1, self.changed).now(changed=changed)
+        return replace(self, commit=self.commit + 1).now(changed=changed)
 
     def now(self, *, changed: bool) -> Numbers:
         """The numbers when the newest commit turns out to have changed rows, or not."""
-        return Numbers(self.commit, self.commit if changed else self.changed)
+        return replace(self, changed=self.commit if changed else self.changed)
+
+    def ended(self, now: datetime) -> Numbers:
+        """The numbers of a commit that is made now; a clock that was set back does not make it earlier than others."""
+        return replace(self, at=max(now, self.at or now))
 
 
 class Merged(NamedTuple):
@@ -60,6 +66,8 @@ class KnownContent:
 
     outcome: Outcome
     newest: int
+    last: Outcome
+    """The last load of them that was no duplicate."""
 
 
 @dataclass(frozen=True)

@@ -189,6 +189,32 @@ CREATE INDEX IF NOT EXISTS loads_by_repair ON ops.loads (repairs) WHERE repairs 
 -- migrate_0010_known_parameters
 -- Nothing changes but that it is applied, and when: runs that were triggered before may have conf of any keys.
 SELECT COUNT(*) FROM ops.migrations;
+-- migrate_0008_commit_times
+ALTER TABLE ops.tables
+-- When the table's newest commit was made, by the warehouse's clock; no later commit is told to be earlier.
+ADD COLUMN committed_at TIMESTAMPTZ;
+
+UPDATE ops.tables AS known
+SET committed_at = newest.committed_at
+FROM (
+    SELECT
+        commits.table_name,
+        MAX(commits.finished_at) AS committed_at
+    FROM (
+        SELECT
+            loads.table_name,
+            loads.finished_at
+        FROM ops.loads AS loads
+        WHERE loads.commit_seq IS NOT NULL
+        UNION ALL
+        SELECT
+            restores.table_name,
+            restores.finished_at
+        FROM ops.restores AS restores
+    ) AS commits
+    GROUP BY commits.table_name
+) AS newest
+WHERE known.table_name = newest.table_name;
 
 -- create_table
 CREATE TABLE IF NOT EXISTS public.departments (
@@ -1168,15 +1194,6 @@ WHERE 1 = 1
 GROUP BY CAST(finished_at AT TIME ZONE 'UTC' AS DATE)
 ORDER BY finished_on DESC
 LIMIT :limit;
-
--- read_rejects
-SELECT
-    line,
-    reasons,
-    "raw"
-FROM ops.rejected_rows
-WHERE load_id = :load_id
-ORDER BY line;
 
 -- read_rejects_page
 SELECT

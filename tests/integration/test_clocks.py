@@ -1,0 +1,101 @@
+"""What decides the order of commits is the warehouse's clock, read under the table's lock; no worker's clock does."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, tzinfo
+from pathlib import Path
+
+import pytest
+
+from datamart import insights
+from tests.integration.vault import Vault
+from tests.integration.world import World
+from tests.stack import REPOSITORY
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(params=[HOUR, -HOUR], ids=["an hour ahead", "an hour behind"])
+def wrong_clock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every module of the product has a clock that is wrong."""
+    wrong: timedelta = request.param
+
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + wrong
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("datamart.") and getattr(module, "datetime", None) is datetime:
+            monkeypatch.setattr(module, "datetime", Wrong)
+    return
+
+
+@pytest.mark.usefixtures("wrong_clock")
+def test_a_worker_whose_clock_is_wrong_does_not_move_commits(vault: Vault) -> None:
+    world = vault.world
+    vault.backup("jobs")
+    began = world.warehouse.now()
+    first = world.load("jobs_a.csv", b"1,a\n")
+    at, rows = world.warehouse.now(), vault.table("jobs")
+    second = world.load("jobs_b.csv", b"1,b\n2,b\n")
+    undone = vault.undo(second.load_id)
+    insights.refresh(world.warehouse)
+    drilled = vault.drill()
+    ended = world.warehouse.now()
+    times = [world.ledger(one.load_id, "started_at", "finished_at") for one in (first, second)]
+    times += world.sql("SELECT finished_at, finished_at FROM ops.restores WHERE restore_id = %s", undone.change_id)
+    times += world.sql("SELECT started_at, finished_at FROM ops.drills")
+    times += world.sql("SELECT refreshed_at, refreshed_at FROM ops.insight_refreshes")
+    times += world.sql("SELECT taken_at, finished_at FROM ops.backups")
+    assert [pair for pair in times[:-1] if not began - timedelta(seconds=1) <= pair[0] <= pair[1] <= ended] == []
+    assert times[-1][0] <= times[-1][1] <= began
+    assert drilled["passed"]
+    vault.restore("jobs", at=at)
+    assert vault.table("jobs") == rows
+
+
+def test_commits_are_told_in_their_order_when_the_warehouses_clock_was_set_back(vault: Vault) -> None:
+    world = vault.world
+    first = world.load("jobs_a.csv", b"1,a\n")
+    ahead = world.warehouse.now() + HOUR
+    world.sql("UPDATE ops.tables SET committed_at = %s WHERE table_name = 'jobs'", ahead)
+    second = world.load("jobs_b.csv", b"1,b\n")
+    third = world.replace("jobs", world.put("jobs_c.csv", b"1,c\n"), world.put("jobs_d.csv", b"2,d\n"))
+    undone = vault.undo(second.load_id, keep_later=True)
+    others = [world.ledger(one.load_id, "finished_at")[0] for one in (second, *third)]
+    others += world.sql("SELECT finished_at FROM ops.restores WHERE restore_id = %s", undone.change_id)[0]
+    assert others == [ahead] * 4
+    assert world.ledger(first.load_id, "finished_at")[0] < ahead
+    assert world.load("departments.csv", b"1,a\n").commit_seq == 1
+
+
+def test_a_load_that_waited_for_another_is_told_to_have_ended_after_it(world: World) -> None:
+    """``now()`` would be the time before it began to wait."""
+    arrival = world.put("jobs_b.csv", b"2,b\n")
+    with world.connected() as other, ThreadPoolExecutor(1) as pool:
+        with other.transaction():
+            other.lock(next(table for table in world.loader().tables if table.name == "jobs"))
+            waiting = pool.submit(world.judge, arrival)
+            while not world.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
+                pass
+            released = other.now()
+        outcome = waiting.result()
+    assert world.ledger(outcome.load_id, "finished_at")[0] >= released
+
+
+def test_no_module_asks_a_workers_clock() -> None:
+    """But those that look from outside: the process that watches, and who cleans Airflow's own tables."""
+    allowed = {"watch.py", "maintenance_tasks.py"}
+    asks = re.compile(r"datetime\.(?:now|utcnow|today)\(|time\.time\(|CURRENT_TIMESTAMP|\bnow\(\)", re.IGNORECASE)
+    found = []
+    for folder in ("include", "sql/common"):
+        for path in sorted((REPOSITORY / folder).rglob("*.*")):
+            if path.suffix in (".py", ".sql") and path.name not in allowed:
+                text = Path(path).read_text(encoding="utf-8").replace("warehouse.now()", "").replace("opened.now()", "")
+                found += [f"{path.name}: {match}" for match in asks.findall(text)]
+    assert found == []
