@@ -85,6 +85,9 @@ class Load(BaseModel):
     rows_rejected: int
     rows_removed: int
     blank_lines: int
+    lines: dict[str, int] | None = Field(
+        description="Physical lines: of the file, and of those in accepted rows, rejected rows, header, blank, ignored."
+    )
     warnings: dict[str, int]
     started_at: str
     finished_at: str

@@ -186,6 +186,12 @@ ADD COLUMN mean_hired DOUBLE PRECISION;
 
 CREATE INDEX IF NOT EXISTS loads_by_repair ON ops.loads (repairs) WHERE repairs IS NOT NULL;
 
+-- migrate_0006_lines
+ALTER TABLE ops.loads
+-- Physical lines as a JSON object: of the file, and of its accepted and rejected rows, header, blank and ignored
+-- lines; empty where the file was not read to its end, and for loads of older versions.
+ADD COLUMN line_counts VARCHAR(256);
+
 -- create_table
 CREATE TABLE IF NOT EXISTS public.departments (
     "id" INTEGER NOT NULL,
@@ -1138,6 +1144,7 @@ SELECT
     rows_rejected,
     rows_removed,
     blank_lines,
+    line_counts,
     warnings,
     started_at,
     finished_at,

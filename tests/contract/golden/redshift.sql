@@ -176,6 +176,11 @@ CREATE TABLE ops.holds (
 )
 DISTSTYLE ALL;
 
+-- migrate_0003_lines
+-- Physical lines as a JSON object: of the file, and of its accepted and rejected rows, header, blank and ignored
+-- lines; empty where the file was not read to its end, and for loads of older versions.
+ALTER TABLE ops.loads ADD COLUMN line_counts VARCHAR(256);
+
 -- create_table
 -- No keys are declared: nothing enforces them, but the planner would rely on them.
 CREATE TABLE IF NOT EXISTS public.departments (
@@ -1116,6 +1121,7 @@ SELECT
     rows_rejected,
     rows_removed,
     blank_lines,
+    line_counts,
     warnings,
     started_at,
     finished_at,
