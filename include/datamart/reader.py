@@ -19,13 +19,12 @@ from pyarrow import csv
 
 from datamart.errors import FileRejected
 from datamart.records import Block, Positions, fields_of, read_blocks
+from datamart.rules import BAD_QUOTE, SWALLOWED_LINES
 from datamart.tables import Table
 from datamart.utf8 import invalid_positions
 
 COLUMN_COUNT = "column_count"
 UNCLOSED_QUOTE = "unclosed_quote"
-BAD_QUOTE = "bad_quote"
-SWALLOWED_LINES = "swallowed_lines"
 LOAD_ID = "_load_id"
 _MOST_NAMES = 5
 _LONGEST_NAME = 40

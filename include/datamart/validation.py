@@ -17,7 +17,7 @@ import pandera.pandas as pandera
 import pyarrow as pa
 
 from datamart import rules
-from datamart.reader import SWALLOWED_LINES, Chunk
+from datamart.reader import Chunk
 from datamart.reasons import Reason, Reject
 from datamart.records import Positions
 from datamart.rules import Mask
@@ -114,7 +114,9 @@ class Validator:
     def judge(self, chunk: Chunk) -> Judged:
         """Accept or reject every record of ``chunk``."""
         count = len(chunk.index)
-        reasons = {row: [Reason(name, SWALLOWED_LINES) for name in names] for row, names in chunk.swallowed.items()}
+        reasons = {
+            row: [Reason(name, rules.SWALLOWED_LINES) for name in names] for row, names in chunk.swallowed.items()
+        }
         frame = pd.DataFrame(
             {
                 name: pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([values])))
@@ -201,7 +203,7 @@ def _in_order(reasons: list[Reason], order: Mapping[str, int]) -> tuple[Reason, 
 def _without_consequences(reasons: list[Reason]) -> list[Reason]:
     """A value that is not text at all, or blank, is only that: what its bytes also fail is no news."""
     plain = {reason.column: reason.code for reason in reasons if reason.code in _ONLY}
-    return [r for r in reasons if r.code == SWALLOWED_LINES or plain.get(r.column, r.code) == r.code]
+    return [r for r in reasons if r.code == rules.SWALLOWED_LINES or plain.get(r.column, r.code) == r.code]
 
 
 def _failures(schema: pandera.DataFrameSchema, frame: pd.DataFrame) -> Iterator[tuple[Reason, Mask]]:

@@ -149,7 +149,7 @@ def judge(table: str, data: bytes) -> Verdict:
     """The verdict on a file of `table`; accepted rows are typed, in the dictionary's column order."""
     columns = COLUMNS[table]
     try:
-        cut = split_records(data)
+        cut = cut_file(data)
     except _TooLong:
         return Verdict(file_reason="record_too_long")
     records, blank_lines = cut.records, cut.blank
@@ -197,7 +197,13 @@ def reason_counts(verdict: Verdict) -> dict[str, int]:
     return dict(sorted(reasons.items()))
 
 
-def split_records(data: bytes) -> Cut:
+def split_records(data: bytes) -> tuple[list[Record], int]:
+    """All records of a file with their physical line numbers, and the number of blank lines."""
+    found = cut_file(data)
+    return found.records, found.blank
+
+
+def cut_file(data: bytes) -> Cut:
     """All records of a file with their physical line numbers, and what its other lines are."""
     cut = Cut()
     data, cut.ignored = _without_end_mark(data.removeprefix(BOM))
