@@ -115,9 +115,9 @@ def place_of(after: str) -> tuple[datetime, int]:
 def _load(
     load_id: int, table: str | None, key: str, version: str, sha256: str | None, size: int | None, mode: str,
     verdict: str, code: str | None, message: str | None, read: int, inserted: int, updated: int, unchanged: int,
-    rejected: int, removed: int, blank: int, warnings: str, started_at: datetime, finished_at: datetime,
-    dag_id: str | None, run_id: str | None, repairs: int | None, duplicate_of: int | None, commit_seq: int | None,
-    rejects_expired_at: datetime | None, undone_by: int | None,
+    rejected: int, removed: int, blank: int, lines: str | None, warnings: str, started_at: datetime,
+    finished_at: datetime, dag_id: str | None, run_id: str | None, repairs: int | None, duplicate_of: int | None,
+    commit_seq: int | None, rejects_expired_at: datetime | None, undone_by: int | None,
 ) -> dict[str, Any]:  # fmt: skip
     """One row as JSON values; ids are text, as JSON numbers end at 2**53."""
     return {
@@ -139,6 +139,7 @@ def _load(
         "rows_rejected": rejected,
         "rows_removed": removed,
         "blank_lines": blank,
+        "lines": json.loads(lines) if lines else None,
         "warnings": json.loads(warnings),
         "started_at": utc(started_at),
         "finished_at": utc(finished_at),

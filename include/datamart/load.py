@@ -465,7 +465,8 @@ class Loader:
         base = self._named(
             Outcome(
                 one.load_id, one.table.name, one.arrival.key, Verdict.LOADED, counts,
-                warnings=one.warnings, blank_lines=one.blank, sha256=one.sha256, repairs=self._known(one.repairs),
+                warnings=one.warnings, blank_lines=one.blank,
+                lines=one.lines if one.whole else None, sha256=one.sha256, repairs=self._known(one.repairs),
                 clean_parts=one.clean_parts,
             )
         )  # fmt: skip

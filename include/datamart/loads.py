@@ -12,6 +12,8 @@ from enum import StrEnum
 
 SUPERSEDED = "superseded"
 """Among a load's warnings: rows that gave way to newer files."""
+BYTE_ORDER_MARKS = "byte_order_marks"
+"""Among a load's warnings: lines that began with a byte-order mark, as in files that were joined."""
 
 
 class Verdict(StrEnum):
@@ -129,6 +131,26 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Lines:
+    """Physical lines of one file by what they belong to, each number from a count of its own."""
+
+    file: int = 0
+    """All of them, counted from the file's bytes."""
+    accepted: int = 0
+    rejected: int = 0
+    header: int = 0
+    blank: int = 0
+    """No bytes, or commas alone."""
+    ignored: int = 0
+    """Ctrl-Z at the file's end."""
+
+    @property
+    def balanced(self) -> bool:
+        """Every line is accounted for."""
+        return self.file == self.accepted + self.rejected + self.header + self.blank + self.ignored
+
+
+@dataclass(frozen=True)
 class Outcome:
     """The answer for one file; the ledger's row and the Dag's result alike."""
 
@@ -141,6 +163,8 @@ class Outcome:
     message: str = ""
     warnings: dict[str, int] = field(default_factory=dict)
     blank_lines: int = 0
+    lines: Lines | None = None
+    """None where the file was not read to its end, and of loads of older versions."""
     sha256: str | None = None
     duplicate_of: int | None = None
     repairs: int | None = None

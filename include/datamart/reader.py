@@ -6,8 +6,10 @@ column a value belongs to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import BinaryIO
 
 import numpy as np
@@ -17,13 +19,15 @@ from pyarrow import csv
 
 from datamart.errors import FileRejected
 from datamart.records import Block, Positions, fields_of, read_blocks
+from datamart.rules import BAD_QUOTE, SWALLOWED_LINES
 from datamart.tables import Table
 from datamart.utf8 import invalid_positions
 
 COLUMN_COUNT = "column_count"
 UNCLOSED_QUOTE = "unclosed_quote"
 LOAD_ID = "_load_id"
-_BOM = b"\xef\xbb\xbf"
+_MOST_NAMES = 5
+_LONGEST_NAME = 40
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,17 @@ class Chunk:
     index: Positions
     columns: dict[str, pa.BinaryArray]
     ragged: list[Ragged]
+    swallowed: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    """Rows with columns whose quoted value holds lines that look like records."""
 
     @property
     def lines(self) -> Positions:
         """The first physical line of each row."""
         return self.block.lines[self.index]
+
+    def more_lines(self, rows: Positions) -> int:
+        """How many physical lines these rows have beside the first one of each."""
+        return 0 if self.block.heights is None else self.block.height(self.index[rows]) - len(rows)
 
     def raw(self, row: int) -> bytes:
         """Row ``row`` as it stands in the file."""
@@ -74,15 +84,24 @@ class Place:
 class Reader:
     """Reads one file for one table; after the last chunk ``rows`` and ``blank`` hold the reader's own counts.
 
-    A stream that does not begin with its file's first byte comes with its ``place``.
+    A stream that does not begin with its file's first byte comes with its ``place``; one that does not end with its
+    file's last byte is not ``to_end``.
     """
 
-    def __init__(self, stream: BinaryIO, table: Table, chunk_bytes: int, place: Place | None = None) -> None:
+    def __init__(
+        self, stream: BinaryIO, table: Table, chunk_bytes: int, place: Place | None = None, *, to_end: bool = True
+    ) -> None:
         offset, line = (place.offset, place.line) if place else (0, 1)
-        self._blocks = read_blocks(stream, chunk_bytes, offset=offset, line=line)
+        self._blocks = read_blocks(stream, chunk_bytes, offset=offset, line=line, to_end=to_end)
         self._table = table
         self.rows = 0
         self.blank = 0
+        self.ignored = 0
+        """Physical lines of Ctrl-Z alone."""
+        self.header_lines = 0
+        """Physical lines of the header."""
+        self.marks = 0
+        """Byte-order marks at the beginning of lines other than the file's first."""
         self.layout = place.layout if place else None
         self.repairs: int | None = None
         """The load whose rejects file this is, when its first row says so in a column ``_load_id``."""
@@ -114,10 +133,13 @@ class Reader:
         """
         for block in self._blocks:
             self.blank += block.blank
+            self.ignored += block.ignored
+            self.marks += block.marks
             first = 0
             if len(block.starts) and self.layout is None:
                 self.layout = layout_of(block, self._table)
                 first = int(self.layout.header)
+                self.header_lines = block.height(np.arange(first))
             if self.layout is not None and not self.rows:
                 self.repairs = _repaired_load(block, first, self.layout)
             self.rows += len(block.starts) - first
@@ -137,7 +159,7 @@ class Reader:
 
 
 def _repaired_load(block: Block, first: int, layout: Layout) -> int | None:
-    if LOAD_ID not in layout.names or len(block.starts) <= first or (block.unclosed and first == len(block.starts) - 1):
+    if LOAD_ID not in layout.names or len(block.starts) <= first or not block.is_whole(first):
         return None
     values = fields_of(block.raw(first))
     place = layout.names.index(LOAD_ID)
@@ -152,7 +174,7 @@ def layout_of(block: Block, table: Table) -> Layout:
         FileRejected: ``wrong_header``, when the first record names some columns but not exactly the table's.
     """
     plain = Layout(table.names)
-    if block.unclosed and len(block.starts) == 1:
+    if not block.is_whole(0):
         return plain
     values = fields_of(block.raw(0))
     names = [value.decode("utf-8", "replace").lower() for value in values]
@@ -162,10 +184,10 @@ def layout_of(block: Block, table: Table) -> Layout:
     if sorted(own) == sorted(table.names):
         return Layout(tuple(names), header=True)
     missing = [name for name in table.names if name not in own]
-    unknown = sum(1 for name in own if name not in table.names)
+    unknown = [name for name in own if name not in table.names]
     doubled = len(own) != len(set(own))
     problems = [f"missing: {', '.join(missing)}"] if missing else []
-    problems += [f"{unknown} unknown"] if unknown else []
+    problems += [f"unknown: {_shown(unknown, missing)}"] if unknown else []
     problems += ["a column twice"] if doubled else []
     raise FileRejected(
         "wrong_header",
@@ -174,9 +196,98 @@ def layout_of(block: Block, table: Table) -> Layout:
     )
 
 
+def _shown(unknown: list[str], missing: list[str]) -> str:
+    """Some unknown names in quotes, each with the missing name that it is close to; a name may be long or hostile."""
+    shown = []
+    for name in unknown[:_MOST_NAMES]:
+        safe = "".join(letter if letter.isprintable() and letter not in "'\\<>&" else "?" for letter in name)
+        short = safe if len(safe) <= _LONGEST_NAME else f"{safe[:_LONGEST_NAME]}..."
+        near = get_close_matches(_letters(name[: 2 * _LONGEST_NAME]), missing, 1)
+        shown.append(f"'{short}'" + (f" (did you mean {near[0]}?)" if near else ""))
+    more = len(unknown) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def _letters(name: str) -> str:
+    """A name as this project would write it."""
+    return re.sub(r"[^0-9a-z]+", "_", name).strip("_")
+
+
 def _chunk(block: Block, first: int, layout: Layout, table: Table) -> Chunk:
     found = _plain_chunk(block, first, layout, table) if block.plain else None
-    return found or _walked_chunk(block, first, layout, table)
+    chunk = found or _walked_chunk(block, first, layout, table)
+    swallowing = _swallowing(block, first, layout, table)
+    return _with_swallowed(chunk, swallowing) if swallowing else chunk
+
+
+def _swallowing(block: Block, first: int, layout: Layout, table: Table) -> dict[int, tuple[str, ...]]:
+    """Records with columns whose quoted value holds lines that look like records (empty: not the table's column)."""
+    if block.heights is None:
+        return {}
+    own = tuple(name for name in layout.names if name in table.names)
+    free = {column.name for column in table.columns if column.line_ends}
+    shapes = {len(names): names.index(table.key) for names in (own, layout.names)}
+    found: dict[int, tuple[str, ...]] = {}
+    tall = np.flatnonzero(block.heights > 1)
+    for record in tall[tall >= first].tolist():
+        raw = block.raw(record)
+        if not block.is_whole(record) or all(line.count(b",") + 1 < min(shapes) for line in raw.split(b"\n")):
+            continue
+        columns = []
+        for place, value in enumerate(fields_of(raw)):
+            name = layout.names[place] if place < len(layout.names) else ""
+            at = own.index(name) if name in own else None
+            if name not in free and (
+                _holds_records(value, shapes) or _joins_records(value, at, own.index(table.key), len(own))
+            ):
+                columns.append("" if at is None else name)
+        if columns:
+            found[record] = tuple(columns)
+    return found
+
+
+def _holds_records(value: bytes, shapes: Mapping[int, int]) -> bool:
+    """Whether lines of a value have as many fields as a record, the last one with a number for its key.
+
+    ``shapes`` are the numbers of fields, each with the key's place.
+    """
+    _, *inner = value.split(b"\n")
+    last = inner.pop() if inner else b""
+    if any(line.count(b",") + 1 in shapes and line.strip(b",\r") for line in inner):
+        return True
+    place = shapes.get(last.count(b",") + 1)
+    return bool(last) and place is not None and _is_number(last.split(b",")[place])
+
+
+def _joins_records(value: bytes, at: int | None, key: int, width: int) -> bool:
+    """Whether a value of column ``at`` may begin in one record and end in another.
+
+    Its first line has as many fields as the columns from there on, its last one as many as those up to there, with a
+    number for its key.
+    """
+    first, *later = value.split(b"\n")
+    if at is None or not later or width == 1:
+        return False
+    begun = later[-1].split(b",")
+    ends_one, begins_one = first.count(b",") == width - 1 - at, len(begun) == at + 1
+    return ends_one and begins_one and (key >= at or _is_number(begun[key]))
+
+
+def _is_number(text: bytes) -> bool:
+    return text.strip(b' "').isdigit()
+
+
+def _with_swallowed(chunk: Chunk, swallowing: dict[int, tuple[str, ...]]) -> Chunk:
+    lines = {int(chunk.block.lines[record]) for record in swallowing}
+    ragged = [replace(r, reason=SWALLOWED_LINES) if r.line in lines else r for r in chunk.ragged]
+    records = np.array(list(swallowing))
+    rows = np.searchsorted(chunk.index, records)
+    swallowed = {
+        int(row): swallowing[record]
+        for row, record in zip(rows.tolist(), records.tolist(), strict=True)
+        if row < len(chunk.index) and chunk.index[row] == record
+    }
+    return replace(chunk, ragged=ragged, swallowed=swallowed)
 
 
 def _plain_chunk(block: Block, first: int, layout: Layout, table: Table) -> Chunk | None:
@@ -223,8 +334,8 @@ def _walked_chunk(block: Block, first: int, layout: Layout, table: Table) -> Chu
     if block.unclosed:
         irregular[-1] = True
     for row in np.flatnonzero(irregular & usable).tolist():
-        if block.unclosed and row == count - 1:
-            ragged[row] = UNCLOSED_QUOTE
+        if not block.is_whole(row):
+            ragged[row] = UNCLOSED_QUOTE if block.unclosed and row == count - 1 else BAD_QUOTE
             continue
         values = fields_of(block.raw(row))
         if len(values) != width:
@@ -233,7 +344,8 @@ def _walked_chunk(block: Block, first: int, layout: Layout, table: Table) -> Chu
             rewritten[row] = b",".join(b'"' + value.replace(b'"', b'""') + b'"' for value in values)
     usable[list(ragged)] = False
     index = np.flatnonzero(usable)
-    text = pa.py_buffer(_text(block, first, rewritten, ragged))
+    joined = _joined(block, index, rewritten) if block.gaps else _text(block, first, rewritten, ragged)
+    text = pa.py_buffer(joined)
     columns = _parse(text, layout, table) if len(index) else _no_rows(table)
     parsed = len(columns[table.key])
     if parsed != len(index):
@@ -272,11 +384,15 @@ def _text(block: Block, first: int, rewritten: dict[int, bytes], ragged: dict[in
     return b"".join(pieces)
 
 
+def _joined(block: Block, index: Positions, rewritten: dict[int, bytes]) -> bytes:
+    """The records alone, one after another."""
+    places = zip(index.tolist(), block.starts[index].tolist(), block.ends[index].tolist(), strict=True)
+    return b"".join([rewritten.get(record, block.data[start:end]) + b"\n" for record, start, end in places])
+
+
 def _parse(
     text: pa.Buffer, layout: Layout, table: Table, on_ragged: Callable[[csv.InvalidRow], str] | None = None
 ) -> dict[str, pa.BinaryArray]:
-    if text[: len(_BOM)].to_pybytes() == _BOM:
-        text = pa.py_buffer(_BOM + text.to_pybytes())  # the parser skips one, wherever in the file it stands
     parsed = csv.read_csv(
         pa.BufferReader(text),
         read_options=csv.ReadOptions(

@@ -19,6 +19,17 @@ class Reason(NamedTuple):
         return f"{self.column}:{self.code}" if self.column else self.code
 
 
+BAD_QUOTE = "bad_quote"
+SWALLOWED_LINES = "swallowed_lines"
+EXPECTED = {"not_a_datetime": "YYYY-MM-DDTHH:MM:SSZ, as in 2021-07-27T16:02:08Z"}
+"""The form that a value must have, by the code of the reason against it."""
+
+
+def expected(code: str) -> dict[str, str]:
+    """What an answer says beside a reason: the form that was expected, where there is one."""
+    return {"expected": EXPECTED[code]} if code in EXPECTED else {}
+
+
 class Reject(NamedTuple):
     """One rejected record, verbatim, with the number of its first physical line and all its reasons."""
 

@@ -1,10 +1,15 @@
 """Where records begin and end in CSV bytes (RFC 4180), with the physical line of each.
 
-This module cuts a stream into whole records and knows quotes, blank lines and line ends. What the fields
+This module cuts a stream into whole records and knows quotes, blank lines, line ends and marks. What the fields
 mean is not its matter (see ``reader`` and ``rules``).
 
 Two ways lead to the same cuts: where every quote opens, closes or doubles as RFC 4180 has it, array arithmetic
-finds the ends of all records; elsewhere the lines that hold a quote are walked one by one.
+finds the ends of all records; elsewhere the lines that hold a quote are walked one by one. A record with text behind
+a closing quote is its first physical line alone, and the next record begins on the next line: what a stray quote
+would swallow is read.
+
+Every physical line belongs to one record, or is blank (no bytes, or only commas as spreadsheets write them), or is
+ignored (Ctrl-Z on the last line). A line ends with any number of CR before its LF or before the end of the file.
 """
 
 from __future__ import annotations
@@ -22,11 +27,15 @@ from datamart.errors import FileRejected
 MAX_RECORD_BYTES = 1024 * 1024
 
 _BOM = b"\xef\xbb\xbf"
-_LF, _CR, _QUOTE, _COMMA = 10, 13, 34, 44
+_LF, _CR, _QUOTE, _COMMA, _CTRL_Z = 10, 13, 34, 44, 26
 # One field and what ends it. A quote opens a quoted field only at the field's start; bytes after its closing
 # quote belong to the value up to the next comma or line end.
 # Possessive, so that a doubled quote is never taken for a closing one on a second try.
 _FIELD = re.compile(rb'(?:"([^"]*+(?:""[^"]*+)*+)"([^,\n]*+)|(?!")([^,\n]*+))(,|\n)')
+# The same for a file that is judged: behind a closing quote comes a comma or a line end.
+_STRICT_FIELD = re.compile(rb'(?:"[^"]*+(?:""[^"]*+)*+"(?:,|\r*+\n)|(?!")[^,\n]*+[,\n])')
+# A closed quote, the CRs behind it, and what may yet turn out to be the end of the file's last line.
+_CLOSED_QUOTE = re.compile(rb'"[^"]*+(?:""[^"]*+)*+"\r*+(?P<end>[\r\x1a]*+\n?)')
 
 Positions = npt.NDArray[np.int64]
 
@@ -36,8 +45,10 @@ class Block:
     """Whole records: ``data[starts[i]:ends[i]]`` is record i without its line end, on physical line ``lines[i]``.
 
     ``quoted[i]`` says that the record holds a quote; ``unclosed`` that the last one never closes its quote
-    (possible only at the end of the file). Blank lines are no records; ``blank`` counts them. ``plain`` says that
-    all quotes are as RFC 4180 has them and every CR belongs to a line end: any CSV parser sees the same records.
+    (possible only at the end of the file); ``broken`` are the records with text behind a closing quote. Blank lines
+    are no records; ``blank`` counts them. ``plain`` says that all quotes are as RFC 4180 has them, every CR belongs
+    to a line end and nothing but whole records and empty lines lies between the first and the last: any CSV parser
+    sees the same records.
     """
 
     data: bytes
@@ -54,10 +65,34 @@ class Block:
     """Where in the file ``data`` begins."""
     next_line: int = 1
     """The physical line that comes after those bytes."""
+    broken: frozenset[int] = frozenset()
+    heights: Positions | None = None
+    """How many physical lines each record has; None: one each."""
+    marks: int = 0
+    """Byte-order marks that lines other than the file's first began with: they are left out."""
+    gaps: bool = False
+    """Between the records there are bytes that are neither records nor empty lines."""
+    ignored: int = 0
+    """Lines of Ctrl-Z alone."""
+    final: bool = False
+    """The file ends here."""
 
     def raw(self, index: int) -> bytes:
         """Record ``index`` as it stands in the file, without its line end."""
         return self.data[self.starts[index] : self.ends[index]]
+
+    def is_whole(self, index: int) -> bool:
+        """Record ``index`` has fields: its quotes are closed, and nothing stands behind them."""
+        return not (self.unclosed and index == len(self.starts) - 1) and index not in self.broken
+
+    def height(self, records: Positions) -> int:
+        """How many physical lines these records have."""
+        return len(records) if self.heights is None else int(self.heights[records].sum())
+
+
+def physical_lines(raw: bytes) -> int:
+    """How many physical lines a record has."""
+    return raw.count(b"\n") + (not raw.endswith(b"\n"))
 
 
 def fields_of(record: bytes) -> list[bytes]:
@@ -76,11 +111,14 @@ def fields_of(record: bytes) -> list[bytes]:
             return values
 
 
-def read_blocks(stream: BinaryIO, block_bytes: int, *, offset: int = 0, line: int = 1) -> Iterator[Block]:
+def read_blocks(
+    stream: BinaryIO, block_bytes: int, *, offset: int = 0, line: int = 1, to_end: bool = True
+) -> Iterator[Block]:
     """Cut ``stream`` into blocks of about ``block_bytes`` bytes of whole records.
 
     Memory is bounded by the block and the longest allowed record. A byte-order mark at the file's start is skipped.
-    A stream that begins further on in its file, between two records, comes with its ``offset`` and physical ``line``.
+    A stream that begins further on in its file, between two records, comes with its ``offset`` and physical ``line``;
+    one that ends before its file does, between two records, is not ``to_end``.
 
     Raises:
         FileRejected: a record is longer than 1 MiB (an unclosed quote is the usual reason).
@@ -97,46 +135,73 @@ def read_blocks(stream: BinaryIO, block_bytes: int, *, offset: int = 0, line: in
         elif at_start:
             carry = data
             continue
+        ignored = 0
+        if last and to_end:
+            data, ignored = _without_end_mark(data)
         ended = data.endswith(b"\n")
-        lone_cr = last and not ended and data.endswith(b"\r")
         if last and data and not ended:
             data += b"\n"
-        block = replace(_cut(data, line, last, lone_cr), offset=offset)
+        block = _cut(data, line, last)
+        if not last and _ends_in_mark(data, block.used):
+            block = _cut(data[: data.rfind(b"\n", 0, int(block.starts[-1])) + 1], line, last)
+        block = replace(block, offset=offset, ignored=ignored, final=last)
         if block.unclosed:
             block.ends[-1] = len(data) if ended else len(data) - 1
-        _refuse_long(block, len(data) - block.used, block.next_line)
-        if len(block.starts) or block.blank:
+        _refuse_long(block, data[block.used :], block.next_line)
+        if len(block.starts) or block.blank or block.ignored:
             yield block
         if last:
             return
         carry, line, offset = data[block.used :], block.next_line, offset + block.used
 
 
-def _refuse_long(block: Block, pending: int, pending_line: int) -> None:
+def _without_end_mark(data: bytes) -> tuple[bytes, int]:
+    """The bytes without Ctrl-Z at the end of the last line, and how many lines that leaves out: none or one."""
+    ended = data.endswith(b"\n")
+    line = data[:-1] if ended else data
+    kept = line.rstrip(b"\x1a\r")
+    if _CTRL_Z not in line[len(kept) :]:
+        return data, 0
+    if not kept or kept.endswith(b"\n"):
+        return kept, 1
+    return kept + b"\n" * ended, 0
+
+
+def _ends_in_mark(data: bytes, used: int) -> bool:
+    """Whether the last whole line ends in Ctrl-Z: then it matters whether it is the file's last line."""
+    at = used - 2
+    while at >= 0 and data[at] == _CR:
+        at -= 1
+    return at >= 0 and data[at] == _CTRL_Z
+
+
+def _refuse_long(block: Block, pending: bytes, pending_line: int) -> None:
     lengths = block.ends - block.starts
-    where = None
     if len(lengths) and int(lengths.max()) > MAX_RECORD_BYTES:
-        where = int(block.lines[int(np.argmax(lengths > MAX_RECORD_BYTES))])
-    elif pending > MAX_RECORD_BYTES + 1:
-        where = pending_line
-    if where is not None:
-        raise FileRejected(
-            "record_too_long",
-            f"The record that starts on line {where} is longer than 1 MiB; most often a quote that is never "
-            "closed. Correct that line and send the file again.",
-        )
+        raise _too_long(int(block.lines[int(np.argmax(lengths > MAX_RECORD_BYTES))]))
+    if len(pending) > MAX_RECORD_BYTES + 1:
+        begin = _behind_marks(pending, 0)
+        if len(pending.rstrip(b"\r\n\x1a")) - begin > MAX_RECORD_BYTES + 1 or len(pending) > 2 * MAX_RECORD_BYTES:
+            raise _too_long(pending_line)
 
 
-def _cut(data: bytes, first_line: int, last: bool, lone_cr: bool) -> Block:
-    """The whole records in ``data``.
+def _too_long(line: int) -> FileRejected:
+    return FileRejected(
+        "record_too_long",
+        f"The record that starts on line {line} is longer than 1 MiB; most often a quote that is never "
+        "closed. Correct that line and send the file again.",
+    )
 
-    With ``lone_cr`` the CR before the last line end is the file's last byte, and so data.
-    """
+
+def _cut(data: bytes, first_line: int, last: bool) -> Block:
+    """The whole records in ``data``."""
     array = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero(array == _LF)
     starts = np.concatenate(([0], ends[:-1] + 1)) if len(ends) else ends.copy()
     lines = np.arange(first_line, first_line + len(ends))
     quoted = np.zeros(len(ends), np.bool_)
+    heights: Positions | None = None
+    broken: list[int] = []
     unclosed, regular = False, True
     used_lines = len(ends)
     if b'"' in data:
@@ -144,6 +209,7 @@ def _cut(data: bytes, first_line: int, last: bool, lone_cr: bool) -> Block:
         regular = _well_formed(array, quotes) and not (last and len(quotes) % 2)
         if regular:
             keep = _outside(quotes, ends)
+            heights = None if len(keep) == len(ends) else np.diff(keep, prepend=-1)
             ends = ends[keep]
             starts = np.concatenate(([0], ends[:-1] + 1)) if len(ends) else ends.copy()
             lines = np.concatenate(([first_line], first_line + keep[:-1] + 1)) if len(ends) else ends.copy()
@@ -152,19 +218,64 @@ def _cut(data: bytes, first_line: int, last: bool, lone_cr: bool) -> Block:
             quoted[holders[holders < len(ends)]] = True
             used_lines = int(keep[-1]) + 1 if len(ends) else 0
         else:
-            keep, used_lines, unclosed = _join_quoted(data, array, starts, ends, quoted, last)
+            keep, used_lines, unclosed, broken_lines = _join_quoted(data, array, starts, ends, quoted, last, first_line)
+            broken = np.searchsorted(keep, broken_lines).tolist()
+            heights = np.diff(keep, append=used_lines)
             starts, ends, lines, quoted = starts[keep], ends[keep], lines[keep], quoted[keep]
     used = int(ends[-1]) + 1 if len(ends) else 0
-    plain = regular and not lone_cr and not _has_lone_cr(array[:used])
-    if len(ends):
-        ends = ends - ((ends > starts) & (array[np.maximum(ends - 1, 0)] == _CR))
-        ends[-1] += lone_cr
+    lone = _has_lone_cr(array[:used])
+    marks = 0
+    gaps = lone
     filled = ends > starts
+    if len(ends):
+        ends = _before_line_ends(array, starts, ends, more=lone)
+        starts, marks, commas = _odd_beginnings(data, array, starts, ends)
+        gaps |= bool(marks or commas.any())
+        filled = (ends > starts) & ~commas
     blank = int(len(filled) - np.count_nonzero(filled))
+    if blank and len(broken):
+        broken = np.searchsorted(np.flatnonzero(filled), broken).tolist()
     return Block(
-        data, starts[filled], ends[filled], lines[filled], quoted[filled], blank, unclosed, plain, used,
-        next_line=first_line + used_lines,
+        data, starts[filled], ends[filled], lines[filled], quoted[filled], blank, unclosed,
+        plain=regular and not gaps, used=used, next_line=first_line + used_lines, broken=frozenset(broken),
+        heights=None if heights is None else heights[filled], marks=marks, gaps=gaps,
     )  # fmt: skip
+
+
+def _before_line_ends(array: npt.NDArray[np.uint8], starts: Positions, ends: Positions, *, more: bool) -> Positions:
+    """Where each line's text ends, before the CRs of its line end; ``more``: there may be several."""
+    while True:
+        returns = (ends > starts) & (array[np.maximum(ends - 1, 0)] == _CR)
+        ends = ends - returns
+        if not more or not returns.any():
+            return ends
+
+
+def _odd_beginnings(
+    data: bytes, array: npt.NDArray[np.uint8], starts: Positions, ends: Positions
+) -> tuple[Positions, int, npt.NDArray[np.bool_]]:
+    """Where records begin behind their byte-order marks, how many had one, and which lines are commas alone."""
+    first = array[starts]
+    odd = np.flatnonzero((first == _COMMA) | (first == _BOM[0]))
+    commas = np.zeros(len(starts), np.bool_)
+    if not len(odd):
+        return starts, 0, commas
+    starts, marks = starts.copy(), 0
+    for row in odd[first[odd] == _BOM[0]].tolist():
+        behind = _behind_marks(data, int(starts[row]))
+        marks += behind > int(starts[row])
+        starts[row] = behind
+    lengths = ends[odd] - starts[odd]
+    found = np.flatnonzero(array == _COMMA)
+    counts = np.searchsorted(found, ends[odd]) - np.searchsorted(found, starts[odd])
+    commas[odd] = (counts == lengths) & (lengths <= MAX_RECORD_BYTES)
+    return starts, marks, commas
+
+
+def _behind_marks(data: bytes, position: int) -> int:
+    while data.startswith(_BOM, position):
+        position += len(_BOM)
+    return position
 
 
 def _has_lone_cr(array: npt.NDArray[np.uint8]) -> bool:
@@ -179,7 +290,10 @@ def _well_formed(array: npt.NDArray[np.uint8], quotes: Positions) -> bool:
     before = array[np.maximum(opening - 1, 0)]
     opens = (before == _COMMA) | (before == _LF) | (before == _QUOTE) | (opening == 0)
     after = array[np.minimum(closing + 1, len(array) - 1)]
-    closes = (after == _COMMA) | (after == _LF) | (after == _CR) | (after == _QUOTE)
+    returns = np.flatnonzero(after == _CR)
+    closes = (after == _COMMA) | (after == _LF) | (after == _QUOTE)
+    if len(returns):
+        closes[returns] = array[np.minimum(closing[returns] + 2, len(array) - 1)] == _LF
     return bool(opens.all() and closes.all())
 
 
@@ -202,25 +316,37 @@ def _join_quoted(
     ends: Positions,
     quoted: npt.NDArray[np.bool_],
     last: bool,
-) -> tuple[Positions, int, bool]:
-    """Join the lines of quoted newlines: marks ``quoted``, moves ``ends``; returns the lines that begin a record."""
+    first_line: int,
+) -> tuple[Positions, int, bool, list[int]]:
+    """Join the lines of quoted newlines: marks ``quoted``, moves ``ends``.
+
+    Returns the lines that begin a record, how many lines the records have, whether the last one never closes its
+    quote, and the lines that have text behind a closing quote.
+    """
     holders = np.unique(np.searchsorted(ends, np.flatnonzero(array == _QUOTE)))
     keep = np.ones(len(ends), np.bool_)
+    broken: list[int] = []
     next_free = 0
     for line in holders.tolist():
         if line >= len(ends):
             break  # behind the last line end: not a whole line yet
         if line < next_free:
             continue
-        end = _record_end(data, int(starts[line]))
-        if end is None:
+        start = _behind_marks(data, int(starts[line]))
+        end, behind = _record_end(data, start, last)
+        if behind is not None:
+            if behind - start > MAX_RECORD_BYTES:
+                raise _too_long(first_line + line)
+            broken.append(line)
+            end = int(ends[line])
+        elif end is None:
             if not last:
                 keep[line:] = False
-                return np.flatnonzero(keep), line, False
+                return np.flatnonzero(keep), line, False, broken
             keep[line + 1 :] = False
             quoted[line] = True
             ends[line] = ends[-1]
-            return np.flatnonzero(keep), len(ends), True
+            return np.flatnonzero(keep), len(ends), True, broken
         quoted[line] = True
         if end != ends[line]:
             until = int(np.searchsorted(ends, end))
@@ -229,15 +355,19 @@ def _join_quoted(
             next_free = until + 1
         else:
             next_free = line + 1
-    return np.flatnonzero(keep), len(ends), False
+    return np.flatnonzero(keep), len(ends), False, broken
 
 
-def _record_end(data: bytes, position: int) -> int | None:
-    """Where the line end of the record at ``position`` is, or None when it is not in ``data``."""
+def _record_end(data: bytes, position: int, last: bool) -> tuple[int | None, int | None]:
+    """Where the line end of the record at ``position`` is, and where text stands behind a closing quote.
+
+    At most one of them; neither, when ``data`` does not tell.
+    """
     while True:
-        match = _FIELD.match(data, position)
+        match = _STRICT_FIELD.match(data, position)
         if match is None:
-            return None
+            quoted = _CLOSED_QUOTE.match(data, position)
+            return None, quoted.start("end") if quoted and (last or quoted.end() < len(data)) else None
         position = match.end()
-        if match.group(4) == b"\n":
-            return position - 1
+        if data[position - 1] == _LF:
+            return position - 1, None

@@ -8,9 +8,8 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-from datamart.reader import COLUMN_COUNT, UNCLOSED_QUOTE
 from datamart.reasons import Reject, reasons_in, reasons_text
-from datamart.records import fields_of
+from datamart.records import fields_of, physical_lines
 
 _FRAME = struct.Struct("<qII?")
 
@@ -31,6 +30,8 @@ class RejectSpool:
         self.count = count
         self.ragged = ragged
         """How many of them fit no columns."""
+        self.lines = 0
+        """How many physical lines those have that were added."""
 
     def add(self, rejects: Iterable[Reject]) -> None:
         """Append rejects."""
@@ -42,6 +43,7 @@ class RejectSpool:
             file.write(reject.raw)
             self.count += 1
             self.ragged += not reject.fits_columns
+            self.lines += physical_lines(reject.raw)
 
     def __iter__(self) -> Iterator[Reject]:
         if not self.count:
@@ -77,7 +79,7 @@ class RejectSpool:
 def kept_reject(line: int, reasons: str, raw: bytes) -> Reject:
     """A reject as the warehouse keeps it."""
     why = reasons_in(reasons)
-    return Reject(line, raw, why, fits_columns=not {reason.code for reason in why} & {COLUMN_COUNT, UNCLOSED_QUOTE})
+    return Reject(line, raw, why, fits_columns=all(reason.column for reason in why))
 
 
 def names_in(rejects_header: bytes) -> tuple[str, ...] | None:

@@ -11,6 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from datamart.reasons import BAD_QUOTE as BAD_QUOTE  # found where records are cut, as the next one
+from datamart.reasons import SWALLOWED_LINES as SWALLOWED_LINES
 from datamart.utf8 import invalid_positions
 
 MISSING = "missing"
@@ -33,11 +35,35 @@ _HIGHEST = np.frombuffer(b"9999-99-99T99:99:99Z", np.uint8)
 _DAYS_IN_MONTH = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 # Numbers of so many digits are in range whatever the digits.
 _SURELY_IN_RANGE = len(str(MAX_INTEGER)) - 1
+_BLANKS = tuple(
+    "\t\n\v\f\r \x85\xa0\u1680\u180e\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u200b\u200c"
+    "\u200d\u200e\u200f\u2028\u2029\u202f\u205f\u2060\u3000\ufeff"
+)
+"""Unicode's white space, and what has no width."""
+_BLANK_STARTS = np.isin(np.arange(256), [character.encode()[0] for character in _BLANKS])
+# Bytes, as Arrow matches binary values; no character's bytes are the beginning of another's.
+_BLANK = pc.MatchSubstringOptions(
+    r"\A(?:" + "|".join(r"\x" + one.encode().hex(" ").replace(" ", r"\x") for one in _BLANKS) + r")+\z"
+)
 
 
 def present(values: pa.BinaryArray) -> Mask:
-    """Not the empty field (``NA``, ``null`` and white space are text)."""
+    """Not the empty field (``NA`` and ``null`` are text)."""
     return _lengths(values) > 0
+
+
+def not_blank(values: pa.BinaryArray) -> Mask:
+    """Some character that can be seen: neither the empty field nor white space and zero-width characters alone."""
+    good = present(values)
+    if not good.any():
+        return good
+    filled = np.flatnonzero(good)
+    first = _bytes(values)[_offsets(values)[:-1][filled] - _begin(values)]
+    likely = filled[_BLANK_STARTS[first]]
+    if len(likely):
+        blank = pc.match_substring_regex(values.take(pa.array(likely)), options=_BLANK)
+        good[likely[blank.to_numpy(zero_copy_only=False)]] = False
+    return good
 
 
 def decodable(values: pa.BinaryArray) -> Mask:

@@ -10,15 +10,15 @@ import io
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
 
 from datamart.ahead import Ahead, ahead
 from datamart.clean import ZSTD, CleanParts
-from datamart.errors import FileRejected
-from datamart.loads import Arrival
+from datamart.errors import BalanceError, FileRejected
+from datamart.loads import BYTE_ORDER_MARKS, Arrival, Lines
 from datamart.objects import ObjectStore, rejected_key
 from datamart.reader import Reader
 from datamart.rejects import RejectSpool, rejects_csv, rejects_raw
@@ -58,13 +58,20 @@ class Staged:
     rejects: RejectSpool
     started: float = field(default_factory=time.monotonic)
     read: int = 0
-    blank: int = 0
+    lines: Lines = field(default_factory=Lines)
     sha256: str = ""
     names: tuple[str, ...] = ()
     warnings: dict[str, int] = field(default_factory=dict)
     refused: FileRejected | None = None
     repairs: int | None = None
     clean_parts: int = 0
+    whole: bool = True
+    """All its records were cut; a file with a wrong header is refused before."""
+
+    @property
+    def blank(self) -> int:
+        """Blank lines."""
+        return self.lines.blank
 
     @property
     def staging(self) -> str:
@@ -90,6 +97,7 @@ class Stager:
         What was read beforehand is taken from there. The result's rejects live on disk until ``resources`` is closed.
 
         Raises:
+            BalanceError: the file has other physical lines than its rows, rejects, header and blank lines.
             SourceChanged, TransientFault, TerminalFault: as S3 or the warehouse answers.
         """
         rejects = RejectSpool(shared=self.rejects_file)
@@ -102,6 +110,10 @@ class Stager:
             self._read(staged, validator, pour)
         else:
             prepared.read(staged, pour)
+        staged.lines = replace(staged.lines, rejected=rejects.lines)
+        staged.whole = staged.refused is None
+        if staged.whole and not staged.lines.balanced:
+            raise BalanceError(_unbalanced(arrival, staged.lines))
         staged.clean_parts = clean.sent
         staged.refused = staged.refused or self._over_threshold(staged)
         if self.keep:
@@ -109,8 +121,11 @@ class Stager:
         return staged
 
     def _read(self, staged: Staged, validator: Validator, pour: Sink) -> None:
-        digest, chunk_bytes = hashlib.sha256(), self.settings.chunk_bytes
-        with self.store.read(staged.arrival) as body, ahead(_hashed(body, chunk_bytes, digest), 1) as pieces:
+        digest, counter, chunk_bytes = hashlib.sha256(), LineCounter(), self.settings.chunk_bytes
+        with (
+            self.store.read(staged.arrival) as body,
+            ahead(counter.of(_hashed(body, chunk_bytes, digest)), 1) as pieces,
+        ):
             source = _Pieces(pieces)
             reader = Reader(source, validator.table, chunk_bytes)
             try:
@@ -119,7 +134,12 @@ class Stager:
                 staged.refused = refusal
                 while source.read():  # the rest counts for the file's identity
                     pass
-        staged.sha256, staged.read, staged.blank = digest.hexdigest(), reader.rows, reader.blank
+        staged.sha256, staged.read = digest.hexdigest(), reader.rows
+        staged.lines = replace(
+            staged.lines, file=counter.lines, header=reader.header_lines, blank=reader.blank, ignored=reader.ignored
+        )
+        if reader.marks:
+            staged.warnings[BYTE_ORDER_MARKS] = reader.marks
         staged.repairs = reader.repairs
         staged.names = reader.layout.names if reader.layout else validator.table.names
 
@@ -169,8 +189,38 @@ def _accepted(reader: Reader, validator: Validator, staged: Staged) -> Iterator[
         staged.rejects.add(judged.rejects)
         for column, count in judged.warnings.items():
             staged.warnings[column] = staged.warnings.get(column, 0) + count
+        accepted = staged.lines.accepted + judged.accepted.num_rows + chunk.more_lines(judged.rows)
+        staged.lines = replace(staged.lines, accepted=accepted)
         if judged.accepted.num_rows:
             yield judged.accepted
+
+
+class LineCounter:
+    """Counts the physical lines of a file from its bytes, knowing nothing of records."""
+
+    def __init__(self) -> None:
+        self._ends = 0
+        self._open = False
+
+    @property
+    def lines(self) -> int:
+        """Line ends that were seen, and the last line where it has none."""
+        return self._ends + self._open
+
+    def of(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """Hand on the pieces of a file after counting."""
+        for piece in pieces:
+            self._ends += piece.count(b"\n")
+            self._open = not piece.endswith(b"\n")
+            yield piece
+
+
+def _unbalanced(arrival: Arrival, lines: Lines) -> str:
+    return (
+        f"{arrival.key}: {lines.file} lines in the file, but {lines.accepted} in accepted rows, {lines.rejected} in "
+        f"rejected rows, {lines.header} in the header, {lines.blank} blank and {lines.ignored} ignored. Nothing was "
+        "committed."
+    )
 
 
 def _hashed(body: BinaryIO, size: int, digest: hashlib._Hash) -> Iterator[bytes]:

@@ -43,11 +43,16 @@ class Type(StrEnum):
 
 @dataclass(frozen=True)
 class Column:
-    """One column; ``references`` names the table whose key it holds."""
+    """One column; ``references`` names the table whose key it holds.
+
+    ``line_ends``: a quoted value may hold lines that look like records of the table. Elsewhere such a value is taken
+    for the work of a stray quote.
+    """
 
     name: str
     type: Type
     references: str | None = None
+    line_ends: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from datamart.loads import Outcome, Verdict
-from datamart.reasons import Reject
+from datamart.reasons import BAD_QUOTE, Reject, expected
 from datamart.records import fields_of
 from datamart.tables import Table
 
@@ -60,7 +60,7 @@ class Judged:
             },
             "warnings": outcome.warnings,
             "errors": [
-                {"line": reject.line, "column": reason.column or None, "reason": reason.code}
+                {"line": reject.line, "column": reason.column or None, "reason": reason.code} | expected(reason.code)
                 for reject in self.rejects
                 for reason in reject.reasons
             ],
@@ -78,8 +78,9 @@ class Judged:
 
     def _values(self, reject: Reject) -> dict[str, str]:
         """A failed row as it was sent, by column."""
+        broken = any(reason.code == BAD_QUOTE for reason in reject.reasons)
         try:
-            values = [value.decode("utf-8", "replace") for value in fields_of(reject.raw)]
+            values = [] if broken else [value.decode("utf-8", "replace") for value in fields_of(reject.raw)]
         except ValueError:  # its quote is never closed
             values = []
         sent = dict(zip(self.names, values, strict=False))

@@ -29,9 +29,10 @@ UNKNOWN_REFERENCE = "unknown_reference"
 
 _TYPE_RULES: dict[Type, dict[str, Callable[[pa.BinaryArray], Mask]]] = {
     Type.INTEGER: {rules.NOT_AN_INTEGER: rules.is_integer, rules.OUT_OF_RANGE: rules.in_range},
-    Type.TEXT: {rules.TOO_LONG: rules.fits_text},
+    Type.TEXT: {rules.MISSING: rules.not_blank, rules.TOO_LONG: rules.fits_text},
     Type.DATETIME: {rules.NOT_A_DATETIME: rules.is_datetime},
 }
+_ONLY = {rules.BAD_ENCODING, rules.MISSING}
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,9 @@ class Validator:
     def judge(self, chunk: Chunk) -> Judged:
         """Accept or reject every record of ``chunk``."""
         count = len(chunk.index)
-        reasons: dict[int, list[Reason]] = {}
+        reasons = {
+            row: [Reason(name, rules.SWALLOWED_LINES) for name in names] for row, names in chunk.swallowed.items()
+        }
         if count:
             frame = pd.DataFrame(
                 {
@@ -231,7 +234,7 @@ class Validator:
         rows = list(reasons)
         lines = chunk.lines[rows].tolist() if rows else []
         found = [
-            Reject(line, chunk.raw(row), _in_order(why, order), fits_columns=True)
+            Reject(line, chunk.raw(row), _in_order(why, order), "" not in chunk.swallowed.get(row, ()))
             for line, (row, why) in zip(lines, reasons.items(), strict=True)
         ]
         found += [Reject(r.line, r.raw, (Reason("", r.reason),), fits_columns=False) for r in chunk.ragged]
@@ -245,9 +248,9 @@ def _in_order(reasons: list[Reason], order: Mapping[str, int]) -> tuple[Reason, 
 
 
 def _without_consequences(reasons: list[Reason]) -> list[Reason]:
-    """A value that is not text at all is only that: what its bytes also fail is no news."""
-    garbled = {reason.column for reason in reasons if reason.code == rules.BAD_ENCODING}
-    return [r for r in reasons if r.column not in garbled or r.code == rules.BAD_ENCODING]
+    """A value that is not text at all, or blank, is only that: what its bytes also fail is no news."""
+    plain = {reason.column: reason.code for reason in reasons if reason.code in _ONLY}
+    return [r for r in reasons if r.code == rules.SWALLOWED_LINES or plain.get(r.column, r.code) == r.code]
 
 
 def _failures(schema: pandera.DataFrameSchema, frame: pd.DataFrame, rows: int) -> Iterator[tuple[Reason, Mask]]:

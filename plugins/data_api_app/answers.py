@@ -18,7 +18,8 @@ class RowError(BaseModel):
 
     line: int = Field(description="Its first line in the file.")
     column: str | None = Field(description="The column it is about; null: the row as a whole.")
-    reason: str = Field(description="missing, not_an_integer, out_of_range, not_a_datetime, too_long, ...")
+    reason: str = Field(description="missing, not_an_integer, out_of_range, not_a_datetime, bad_quote, too_long, ...")
+    expected: str | None = Field(None, description="The form that the value must have, where the reason is about one.")
 
 
 class Counts(BaseModel):
@@ -51,7 +52,9 @@ class UploadAnswer(BaseModel):
     duplicate_of: str | None
     repairs: str | None
     counts: Counts
-    warnings: dict[str, int] = Field(description="Rows that refer to nothing (yet), by column.")
+    warnings: dict[str, int] = Field(
+        description="Rows that refer to nothing (yet), by column; `byte_order_marks`: lines that began with one."
+    )
     errors: list[RowError]
     upload_id: str
     links: dict[str, str]
@@ -87,6 +90,9 @@ class Load(BaseModel):
     rows_rejected: int
     rows_removed: int
     blank_lines: int
+    lines: dict[str, int] | None = Field(
+        description="Physical lines: of the file, and of those in accepted rows, rejected rows, header, blank, ignored."
+    )
     warnings: dict[str, int]
     started_at: str
     finished_at: str
@@ -144,6 +150,7 @@ class RejectedRows(BaseModel):
     table: str
     columns: list[str] = Field(description="The file's own columns.")
     rows: list[RejectedRow]
+    expected: dict[str, str] = Field(description="The form that a value must have, by the reason that is about it.")
     next: int | None = Field(description="What to send as `after` for the next page; null: this is the last.")
 
 

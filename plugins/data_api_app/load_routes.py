@@ -17,6 +17,7 @@ from datamart.ledger import MOST_LISTED, Ledger, Wanted, place_of
 from datamart.loads import LARGEST_ID, Verdict
 from datamart.moments import moment_of
 from datamart.objects import rejected_key
+from datamart.reasons import EXPECTED
 from datamart.rejected_page import MOST_LISTED as MOST_REJECTED
 from datamart.rejected_page import rejected_page
 from datamart.rejects import names_in
@@ -119,7 +120,7 @@ async def rejected_rows(
     known = names_in(header) if header else None
     names = own_names(table, known) if known else ()
     found = await sources.ask(lambda opened: rejected_page(opened, number, names, limit, after))
-    content = {"load_id": load_id, "table": table.name, **found}
+    content = {"load_id": load_id, "table": table.name, **found, "expected": EXPECTED}
     return JSONResponse(content, headers={"Cache-Control": "no-store"})
 
 

@@ -16,6 +16,7 @@ SELECT
     rows_rejected,
     rows_removed,
     blank_lines,
+    line_counts,
     warnings,
     started_at,
     finished_at,

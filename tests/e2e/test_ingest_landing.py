@@ -103,6 +103,17 @@ def balanced(product: Product) -> bool:
     ) == [(0,)]
 
 
+def test_a_stray_quote_costs_its_own_line_only(landing: Landing, product: Product) -> None:
+    key = landing.drop("departments:quote.csv", b'790,"Legal\n791,Tax\n792,"Sales"\n')
+    assert landing.answered(key) == ["loaded"]
+    found = product.sql("SELECT id, department FROM departments WHERE id BETWEEN 790 AND 792 ORDER BY id")
+    assert found == [(791, "Tax"), (792, "Sales")]
+    rejected = product.sql(
+        "SELECT line, reasons FROM ops.rejected_rows JOIN ops.loads USING (load_id) WHERE source_key = %s", key
+    )
+    assert rejected == [(1, "bad_quote")]
+
+
 def test_files_of_all_tables_are_loaded_archived_and_seen_in_the_insights(landing: Landing, product: Product) -> None:
     keys = [landing.drop(f"departments:{n}.csv", b"%d,Landed %d\n" % (700 + n, n)) for n in range(3)]
     keys += [landing.drop(f"jobs:{n}.csv", b"%d,Landed %d\n" % (700 + n, n)) for n in range(3)]

@@ -84,6 +84,30 @@ def test_bad_rows_come_back_as_sent_with_their_reasons(rest: Rest, product: Prod
     assert product.sql("SELECT name FROM hired_employees WHERE id = %s", bad) == [("Ty Hofer",)]
 
 
+def test_a_stray_quote_costs_its_own_line_only(rest: Rest, product: Product) -> None:
+    first, second, third = next(ids), next(ids), next(ids)
+    body = f'{first},"Legal\r\r\n{second},Tax\r\r\n{third},"Sales"\r\r\n,\r\r\n\x1a'.encode()
+    told = rest.upload("departments.csv", body).json()
+    assert (told["verdict"], told["rows"], told["nrows_inserted"], told["nrows_failed"]) == ("loaded", 3, 2, 1)
+    assert told["errors"] == [{"line": 1, "column": None, "reason": "bad_quote"}]
+    assert told["rows_failed"][0]["_raw"] == f'{first},"Legal'
+    found = product.sql("SELECT id, department FROM departments WHERE id BETWEEN %s AND %s ORDER BY id", first, third)
+    assert found == [(second, "Tax"), (third, "Sales")]
+    assert rest.get(f"/loads/{told['load_id']}").json()["lines"] == {
+        "file": 5, "accepted": 2, "rejected": 1, "header": 0, "blank": 1, "ignored": 1
+    }  # fmt: skip
+
+
+def test_what_is_expected_is_said(rest: Rest) -> None:
+    moment = f"{next(ids)},Ada,30.05.2021,8,1\n".encode()
+    told = rest.upload("hired_employees.csv", moment).json()
+    assert "YYYY-MM-DDTHH:MM:SSZ" in told["errors"][0]["expected"]
+    page = rest.get(f"/loads/{told['load_id']}/rejected").json()
+    assert "YYYY-MM-DDTHH:MM:SSZ" in page["expected"]["not_a_datetime"]
+    refused = rest.upload("jobs.csv", b"id,jobs\n1,a\n").json()
+    assert "unknown: 'jobs' (did you mean job?)" in refused["error"]
+
+
 def test_repairs_may_be_named(rest: Rest) -> None:
     first = rest.upload("jobs.csv", jobs(1) + b"x,bad\n").json()
     assert rest.upload("jobs.csv", jobs(1), repairs=first["load_id"]).json()["repairs"] == first["load_id"]

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,7 @@ def assert_kept(sql: Sql, sent: Sent) -> None:
     _assert_rows(sql, sent, load_id)
     _assert_rejected(sql, sent, load_id)
     _assert_balance(sql, sent, load_id)
+    _assert_lines(sql, sent, load_id)
     _assert_numbers(sql)
 
 
@@ -83,6 +85,13 @@ def _assert_balance(sql: Sql, sent: Sent, load_id: int) -> None:
     # Nobody else has a row of these files, so whatever is not inserted was inserted by an attempt that is not told of.
     judged = sent.expected.rows_read, len(sent.expected.accepted), len(sent.expected.rejected)
     assert (read, inserted, rejected) == judged, f"the ledger counts {read, inserted, rejected}, the judge {judged}"
+
+
+def _assert_lines(sql: Sql, sent: Sent, load_id: int) -> None:
+    """Every physical line of the file is where the judge has it."""
+    ((text,),) = sql("SELECT line_counts FROM ops.loads WHERE load_id = %s", load_id)
+    lines, judged = json.loads(text), sent.expected.lines
+    assert lines == judged | {"file": sum(judged.values())}, f"the ledger has the lines {lines}, the judge {judged}"
 
 
 def _assert_numbers(sql: Sql) -> None:

@@ -56,6 +56,10 @@ PLANTED = {
         "UPDATE ops.loads SET rows_inserted = rows_inserted - 1, rows_updated = 1 WHERE load_id = {id}",
         "in the history",
     ),
+    "a physical line is in no row": (
+        """UPDATE ops.loads SET line_counts = replace(line_counts, '"blank": 0', '"blank": 1') WHERE load_id = {id}""",
+        "the ledger has the lines",
+    ),
     "the ledger forgot": ("DELETE FROM ops.loads WHERE load_id = {id}", "the ledger has"),
     "the ledger counts it twice": (SECOND, "the ledger has"),
     "a commit number is missing": (

@@ -15,6 +15,23 @@ _LOADS = {
         SELECT load_id, rows_rejected, kept FROM ops.loads
         FULL JOIN (SELECT load_id, count(*) AS kept FROM ops.rejected_rows GROUP BY load_id) AS rejects USING (load_id)
         WHERE coalesce(kept, 0) <> CASE WHEN rejects_expired_at IS NULL THEN coalesce(rows_rejected, -1) ELSE 0 END""",
+    "physical lines are those of rows, rejects, header, blank and ignored lines": """
+        SELECT load_id, line_counts FROM ops.loads, LATERAL CAST(line_counts AS JSONB) AS lines
+        WHERE CAST(lines ->> 'file' AS BIGINT) IS DISTINCT FROM CAST(lines ->> 'accepted' AS BIGINT)
+            + CAST(lines ->> 'rejected' AS BIGINT) + CAST(lines ->> 'header' AS BIGINT)
+            + CAST(lines ->> 'blank' AS BIGINT) + CAST(lines ->> 'ignored' AS BIGINT)
+        OR CAST(lines ->> 'blank' AS BIGINT) <> blank_lines
+        OR CAST(lines ->> 'accepted' AS BIGINT) < rows_read - rows_rejected
+        UNION ALL
+        SELECT load_id, verdict FROM ops.loads WHERE verdict IN ('loaded', 'duplicate') AND line_counts IS NULL""",
+    "rejected lines are those of the rejected rows that are kept": """
+        SELECT load_id, line_counts, kept FROM ops.loads LEFT JOIN (
+            SELECT load_id, sum(length(lines) - length(replace(lines, chr(10), ''))
+                + CASE WHEN right(lines, 1) = chr(10) THEN 0 ELSE 1 END) AS kept
+            FROM (SELECT load_id, encode(raw, 'escape') AS lines FROM ops.rejected_rows) AS texts GROUP BY load_id
+        ) AS rejects USING (load_id)
+        WHERE rejects_expired_at IS NULL
+        AND coalesce(kept, 0) <> CAST(CAST(line_counts AS JSONB) ->> 'rejected' AS BIGINT)""",
     "only a load that is loaded changes rows": """
         SELECT load_id, verdict FROM ops.loads
         WHERE verdict <> 'loaded' AND rows_inserted + rows_updated + rows_removed > 0""",

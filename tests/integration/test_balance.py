@@ -9,10 +9,12 @@ from typing import Any, BinaryIO
 
 import pytest
 
+from datamart import reader
 from datamart.errors import BalanceError, DatamartError, TransientFault
 from datamart.loads import Verdict
 from datamart.objects import ObjectStore
 from datamart.reasons import Reject
+from datamart.records import Block, read_blocks
 from datamart.tables import Table, table_named
 from datamart.warehouse.postgres import PostgresWarehouse
 from tests.integration.world import World, upserted
@@ -118,6 +120,76 @@ def test_a_refused_file_needs_all_its_rejected_rows(world: World, kind: type[Pos
         world.load("jobs_before.csv", before)
     assert_refused(world, kind, BODY, reject_threshold=0.1)
     assert world.rows("jobs") == upserted("jobs", before)
+
+
+LINES = b'id,job\n1,new\n\n2,"sa\nme"\n3,new\nx,"b\nad"\n,\n'
+
+
+def blocks_without_their_last_record(*args: Any, **options: Any) -> Iterator[Block]:
+    """A cutter that lets a record vanish: no count of rows can miss it."""
+    for block in read_blocks(*args, **options):
+        if len(block.starts) < 2:
+            yield block
+            continue
+        heights = None if block.heights is None else block.heights[:-1]
+        yield replace(
+            block, starts=block.starts[:-1], ends=block.ends[:-1], lines=block.lines[:-1], quoted=block.quoted[:-1],
+            heights=heights, plain=False,
+        )  # fmt: skip
+
+
+def blocks_without_blank_lines(*args: Any, **options: Any) -> Iterator[Block]:
+    for block in read_blocks(*args, **options):
+        yield replace(block, blank=0)
+
+
+def blocks_of_one_line_each(*args: Any, **options: Any) -> Iterator[Block]:
+    for block in read_blocks(*args, **options):
+        yield replace(block, heights=None)
+
+
+def blocks_that_ignore_a_line(*args: Any, **options: Any) -> Iterator[Block]:
+    for block in read_blocks(*args, **options):
+        yield replace(block, ignored=1)
+
+
+CUTTERS = [
+    blocks_without_their_last_record, blocks_without_blank_lines, blocks_of_one_line_each, blocks_that_ignore_a_line,
+]  # fmt: skip
+
+
+@BEFORE
+@pytest.mark.parametrize("cutter", CUTTERS, ids=lambda cutter: cutter.__name__)
+def test_a_physical_line_more_or_less_stops_the_load(
+    world: World, monkeypatch: pytest.MonkeyPatch, cutter: Any, before: bytes
+) -> None:
+    """By every way in: an upsert, a dry run, a replacement."""
+    if before:
+        world.load("jobs_before.csv", before)
+    arrival, committed = world.put("jobs.csv", LINES), world.snapshot()
+    with monkeypatch.context() as planted:
+        planted.setattr(reader, "read_blocks", cutter)
+        for load in (
+            lambda: world.loader().load(arrival),
+            lambda: world.loader().load(arrival, dry_run=True),
+            lambda: world.loader().replace([arrival], table_named("jobs")),
+        ):
+            with pytest.raises(BalanceError, match=r"9 lines in the file, but .* Nothing was committed"):
+                load()
+            assert world.snapshot() == committed
+    assert world.judge(arrival).verdict is Verdict.LOADED
+    assert world.rows("jobs") == upserted("jobs", before, LINES)
+
+
+def test_a_rejected_row_that_loses_a_line_stops_the_load(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrival = world.put("jobs.csv", LINES)
+    with monkeypatch.context() as planted:
+        planted.setattr(
+            Block, "raw", lambda block, row: block.data[block.starts[row] : block.ends[row]].split(b"\n")[0]
+        )
+        with pytest.raises(BalanceError, match="1 in rejected rows"):
+            world.loader().load(arrival)
+    assert world.judge(arrival).verdict is Verdict.LOADED
 
 
 @contextmanager

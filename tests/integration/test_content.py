@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -42,6 +43,17 @@ ENCODINGS = {
     "15 BOM and header": rules.BOM + b"job,id\na,1\n",
     "15 BOM and quote": rules.BOM + b'"1","a"\n',
     "15 BOM in the middle": b"1,a\n" + rules.BOM + b"2,b\n",
+    "15 BOMs of joined files": rules.BOM
+    + b"job,id\na,1\n"
+    + rules.BOM
+    + b"b,2\n"
+    + rules.BOM * 2
+    + b'"c",3\n'
+    + rules.BOM,
+    "15 BOM and a line end": rules.BOM + b"\n1,a\n" + rules.BOM + b"\n",
+    "15 two BOMs": rules.BOM * 2 + b"job,id\na,1\n",
+    "15 BOM that hides a broken quote": b"1,a\n" + rules.BOM + b'2,"b"c\n3,d\n',
+    "15 BOM within": b"1,a\n2," + rules.BOM + b"b\n3" + rules.BOM + b',c\n4,"d\n' + rules.BOM + b'e"\n',
     "15 Latin-1": b"1,a\n2,R\xe9gisseur\n3,c\n",
     "15 invalid UTF-8": b"1,\xff\n2,\xc0\xaf\n3,\xed\xa0\x80\n4,\xf5\x80\x80\x80\n5,\xe2\x82\n6,good\n",
     "15 NUL in text": b"1,a\x00b\n2,\x00\n3,c\n",
@@ -59,6 +71,19 @@ SHAPES = {
     "16 quoted commas and quotes": b'1,"a,b"\n2,"a ""b"" c"\n3,""""\n4,"",\n',
     "16 a line of white space": b"1,a\n \n\t\n2,b\n",
     "16 quotes out of place": b'1,a"b\n2,a""b\n3,"a"b"c\n4, "a"\n',
+    "16 text behind a closing quote": b'1,"a"b\n2,"c\n3,d\n4,"e"\n5,"f" \n6,""g\n7,h"i"\n8,j\n',
+    "16 text behind a closing quote, all along": b'1,"a\n' * 3 + b'2,"b"\n',
+    "16 a quote that swallows lines": b'1,"a\n2,b\n3,c"\n4,d\n5,"e\n6,f"\n7,"g\nh"\n',
+    "16 a quote that swallows lines and columns": b'1,"a\n2,b",c\n4,d\n',
+    "16 swallowed lines under a header": b'_n,job,id\n7,"a\n7,b,2\nc",3\n7,"d\n8,e",4\n"x\n7,f,5",g,6\n7,h,9\n',
+    "16 rows of commas": b"1,a\n,\n,,,\r\n\n,\r",
+    "16 only rows of commas": b"id,job\n,\n,\n",
+    "16 two CRs": b'1,a\r\r\n2,"b"\r\r\n\r\r\n3,c\r\r',
+    "16 a Ctrl-Z at the end": b"1,a\r\n2,b\x1a",
+    "16 a line of Ctrl-Z at the end": b"1,a\r\n2,b\r\n\x1a\x1a\r\n",
+    "16 a Ctrl-Z that is not at the end": b"1,a\x1a\n\x1a\n2,b\n",
+    "16 only Ctrl-Z": b"\x1a",
+    "16 blanks for names": '1, \n2,"  "\n3,\t\n4,\u00a0\n5,\u200b\u2009\n6,""\n7,x \n8,\u3042\n'.encode(),
     "16 unclosed quote on the last row": b'1,a\n2,b\n3,"c\n',
     "16 unclosed quote swallows the rest": b'1,a\n2,"b\n3,c\n4,d\n',
     "16 unclosed quote in the only row": b'1,"a\n2,b\n',
@@ -103,6 +128,11 @@ def assert_judged(world: World, outcome: Outcome, table: str, body: bytes, befor
         table, expected, verdict.file_reason, verdict.rows_read, len(verdict.accepted), len(verdict.rejected),
         verdict.blank_lines, len(body), sha256(body).hexdigest(),
     )  # fmt: skip
+    (lines,) = world.ledger(outcome.load_id, "line_counts")
+    assert (json.loads(lines) if lines else {}) == (
+        verdict.lines | {"file": rules.physical_lines(body)} if verdict.lines else {}
+    )
+    assert outcome.warnings.get("byte_order_marks", 0) == verdict.marks
     assert world.rejected(outcome.load_id) == [(r.line, r.raw, r.reasons) for r in verdict.rejected]
     assert world.rows(table) == upserted(table, before, body)
 

@@ -303,7 +303,7 @@ def judged(table: str, body: bytes) -> list[dict[str, Any]]:
     records = {record.line: record for record in rules.split_records(body)[0]}
     found = []
     for row in rules.judge(table, body).rejected:
-        odd = {code for _, code in row.reasons} & {"column_count", "unclosed_quote"}
+        odd = {code for _, code in row.reasons} & {"column_count", "unclosed_quote", "bad_quote"}
         values = None if odd else [value.decode("utf-8", "replace") for value in records[row.line].fields or ()]
         found.append({
             "line": row.line,
@@ -324,7 +324,8 @@ def unordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 SENT = {
     "quotes, commas, line ends": b'x,"a,b"\ny,"say ""hi"""\nz,"two\r\nlines\n"\n"","" \n1,ok\nw,""""""\n',
     "bytes that are no text": b"1,\xff\n2,a\x00b\n3,\xed\xa0\x80\n\xe9,x\n4,ok\n",
-    "odd quotes": b'x,a"b"\ny,"ab"c"d\nz, "q"\n1,ok\n',
+    "odd quotes": b'x,a"b"\ny,"ab"c"d\nz, "q"\n1,ok\n2,"open\n3,"c"\n',
+    "quotes that swallow lines": b'1,"a\n2,b\n3,c"\n4,ok\nx,"d\n5,e"\n',
     "text as another one may read it": b"x,<b>&amp;\n=1+1,%s {y}\n' OR 1=1,\\x41\n1,ok\n",
     "columns in another order": b"JOB,Id\na,x\n,1\nok,2\nb,\n",
     "ignored columns": b'_note,id,_Note,job\n"a,""b""",x,,c\n,1,,ok\n"two\nlines",,,\n',

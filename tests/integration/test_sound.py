@@ -25,6 +25,16 @@ PLANTS: dict[str, list[str]] = {
         "INSERT INTO ops.rejected_rows SELECT load_id, line + 100, reasons, raw FROM ops.rejected_rows",
         "INSERT INTO ops.rejected_rows VALUES (12345, 1, 'id:missing', '')",
     ],
+    "physical lines are those of rows, rejects, header, blank and ignored lines": [
+        """UPDATE ops.loads SET line_counts = replace(line_counts, '"file": 3', '"file": 4')""",
+        """UPDATE ops.loads SET line_counts = replace(line_counts, '"ignored": 0', '"ignored": 1')""",
+        "UPDATE ops.loads SET blank_lines = 1 WHERE verdict = 'loaded'",
+        "UPDATE ops.loads SET line_counts = NULL WHERE verdict = 'loaded'",
+    ],
+    "rejected lines are those of the rejected rows that are kept": [
+        r"UPDATE ops.rejected_rows SET raw = 'a\012b'",
+        """UPDATE ops.loads SET line_counts = replace(line_counts, '"rejected": 1', '"rejected": 2')""",
+    ],
     "only a load that is loaded changes rows": [
         "UPDATE ops.loads SET rows_inserted = 1, rows_read = rows_read + 1 WHERE verdict = 'duplicate'",
         "UPDATE ops.loads SET verdict = 'rejected', message = 'no' WHERE rows_inserted > 0",

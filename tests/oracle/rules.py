@@ -6,14 +6,27 @@ files, because it only ever sees test data.
 
 The tolerance around RFC 4180
 -----------------------------
-* A byte order mark at the start of the file is skipped; it belongs to no record.
-* LF and CR LF end a record; a lone CR is data. The last record needs no terminator.
+* A byte order mark at the start of the file is skipped; it belongs to no record. Marks at the start of another
+  line that begins a record, or a blank one, are left out too and counted: one for each such line.
+* A record ends with LF; any CRs directly before it, or before the end of the file, belong to the line end. Any other
+  CR is data. The last record needs no terminator.
+* Ctrl-Z (0x1A) at the end of the last line, mixed with CRs or not, is left out; a last line of nothing else is
+  *ignored*, which is neither a record nor blank.
 * A quote opens a quoted field only as the field's first byte; anywhere else it is a literal quote. Inside,
-  `""` is a quote, and commas and newlines are data. After the closing quote, any bytes up to the next comma
-  or line end are appended literally (`"ab"c"d` is `abc"d`), as Python's and Arrow's readers do.
+  `""` is a quote, and commas and newlines are data. The closing quote is followed by a comma or the line end.
+* Where anything else follows it, the record is its first physical line alone: one rejected row, `bad_quote`, and
+  nothing else is said about it. The next record starts on the next physical line. If what follows the quote stands
+  more than 1 MiB behind the record's start, the file is rejected as one with a record that is too long.
 * A record still inside quotes at the end of the file is one rejected row, `unclosed_quote`, and nothing
   else is said about it; its raw text is everything up to the end of the file.
-* A blank line has no bytes between two terminators. It is counted and is not a row. White space is bytes.
+* A blank line has no bytes between two terminators, or commas alone (at most 1 MiB of them). It is counted and is
+  not a row. White space is bytes.
+* A quoted value with newlines *swallows lines* when a line of it between its first and its last has as many fields
+  as the table or the file has columns (commas plus one; commas alone are no record); or when its last line has, and
+  digits where the id is; or when its first and its last line complete two records: as many commas as there are
+  columns behind its own and before it, and digits for the id if that comes before it. `swallowed_lines` is a reason
+  of its column, beside others; of a value beyond the columns or in a `_` column it is one of the row. Where the
+  number of values is wrong too, it stands in place of `column_count`.
 * A record of more than 1 MiB (raw bytes, its terminator excluded) rejects the file.
 * Line numbers are physical and start at 1: every LF counts, also the quoted ones and those of blank lines.
 
@@ -27,22 +40,29 @@ is a row. An unclosed first record is never a header.
 
 Rows
 ----
-`missing` is the empty field, quoted or not, and silences the column's other reasons; so does `bad_encoding`
-(NUL, or anything strict UTF-8 refuses: surrogates, overlong forms). `column_count` stands alone for a
-ragged record, counted against the header's width where there is one. `duplicate_id` needs an otherwise
-valid row and an earlier otherwise valid row of the same file with an equal id (by value: 007 is 7). Reasons
-that concern no single column carry the empty string as their column.
+`missing` is the empty field, quoted or not, and a text of white space and zero-width characters alone; it
+silences the column's other reasons but `swallowed_lines`; so does `bad_encoding` (NUL, or anything strict UTF-8
+refuses: surrogates, overlong forms). `column_count` stands alone for a ragged record, counted against the header's
+width where there is one. `duplicate_id` needs an otherwise valid row and an earlier otherwise valid row of the same
+file with an equal id (by value: 007 is 7). Reasons that concern no single column carry the empty string as their
+column.
 
 Files
 -----
 In this order: `record_too_long`, `empty` (no record at all), `wrong_header`, `header_only`, `all_rows_bad`.
 Only `all_rows_bad` comes with rows; the earlier ones leave the counts of rows at zero, because no row was
 judged.
+
+Lines
+-----
+Every physical line belongs to exactly one accepted record, rejected record, header, blank or ignored line. A line
+ends with LF or with the file.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -65,6 +85,8 @@ COLUMNS: dict[str, dict[str, str]] = {
 }
 
 BOM = b"\xef\xbb\xbf"
+END_MARK = b"\x1a"
+UNSEEN = "\t\n\v\f\r\x85\u180e\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
 MAX_RECORD = 1024 * 1024
 MAX_TEXT = 256
 MAX_INTEGER = 2**31 - 1
@@ -76,11 +98,13 @@ _STOP = re.compile(rb"[,\n]")
 
 @dataclass(frozen=True)
 class Record:
-    """One record as it stands in the file; `fields` is None when a quote was never closed."""
+    """One record as it stands in the file; `fields` is None when its quotes have a `fault`."""
 
     line: int
     raw: bytes
     fields: tuple[bytes, ...] | None
+    lines: int = 1
+    fault: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,12 +125,34 @@ class Verdict:
     rejected: list[Rejected] = field(default_factory=list)
     file_reason: str | None = None
     blank_lines: int = 0
+    marks: int = 0
+    """Lines other than the file's first that began with a byte order mark."""
+    lines: dict[str, int] = field(default_factory=dict)
+    """Physical lines of the file by what they belong to; empty where no row was judged."""
+
+
+class _TooLong(Exception):
+    """A record that rejects the file."""
+
+
+@dataclass
+class Cut:
+    """A file cut into records."""
+
+    records: list[Record] = field(default_factory=list)
+    blank: int = 0
+    ignored: int = 0
+    marks: int = 0
 
 
 def judge(table: str, data: bytes) -> Verdict:
     """The verdict on a file of `table`; accepted rows are typed, in the dictionary's column order."""
     columns = COLUMNS[table]
-    records, blank_lines = split_records(data)
+    try:
+        cut = cut_file(data)
+    except _TooLong:
+        return Verdict(file_reason="record_too_long")
+    records, blank_lines = cut.records, cut.blank
     if any(len(record.raw) > MAX_RECORD for record in records):
         return Verdict(file_reason="record_too_long", blank_lines=blank_lines)
     if not records:
@@ -119,7 +165,20 @@ def judge(table: str, data: bytes) -> Verdict:
         return Verdict(file_reason="header_only", blank_lines=blank_lines)
     accepted, rejected = _judge_rows(rows, header or list(columns), columns)
     reason = None if accepted else "all_rows_bad"
-    return Verdict(len(rows), accepted, rejected, reason, blank_lines)
+    refused = {row.line for row in rejected}
+    lines = {
+        "header": sum(record.lines for record in records) - sum(record.lines for record in rows),
+        "accepted": sum(record.lines for record in rows if record.line not in refused),
+        "rejected": sum(record.lines for record in rows if record.line in refused),
+        "blank": blank_lines,
+        "ignored": cut.ignored,
+    }
+    return Verdict(len(rows), accepted, rejected, reason, blank_lines, cut.marks, lines)
+
+
+def physical_lines(data: bytes) -> int:
+    """How many lines a file has, seen from its bytes alone."""
+    return len(data.split(b"\n")) - (data.endswith(b"\n") or not data)
 
 
 def unknown_references(rows: Iterable[Row], known: Mapping[str, set[int]]) -> dict[str, int]:
@@ -140,34 +199,78 @@ def reason_counts(verdict: Verdict) -> dict[str, int]:
 
 def split_records(data: bytes) -> tuple[list[Record], int]:
     """All records of a file with their physical line numbers, and the number of blank lines."""
-    position = len(BOM) if data.startswith(BOM) else 0
-    line, blank_lines = 1, 0
-    records: list[Record] = []
+    found = cut_file(data)
+    return found.records, found.blank
+
+
+def cut_file(data: bytes) -> Cut:
+    """All records of a file with their physical line numbers, and what its other lines are."""
+    cut = Cut()
+    data, cut.ignored = _without_end_mark(data.removeprefix(BOM))
+    position, line = 0, 1
     while position < len(data):
-        fields, end, following = _read_record(data, position)
-        raw = data[position:end]
-        if raw:
-            records.append(Record(line, raw, fields))
+        start = position
+        while data.startswith(BOM, start):
+            start += len(BOM)
+        cut.marks += start > position
+        fields, fault, end, following = _read_record(data, start)
+        raw = data[start:end]
+        lines = data.count(b"\n", position, following) or 1
+        if following == len(data) and not data.endswith(b"\n"):
+            lines = data.count(b"\n", position) + 1
+        if not raw.strip(b",") and len(raw) <= MAX_RECORD:
+            cut.blank += lines
         else:
-            blank_lines += 1
-        line += data.count(b"\n", position, following)
+            cut.records.append(Record(line, raw, fields, lines, fault))
+        line += lines
         position = following
-    return records, blank_lines
+    return cut
 
 
-def _read_record(data: bytes, start: int) -> tuple[tuple[bytes, ...] | None, int, int]:
-    """The fields of the record at `start`, where its bytes end and where the next record starts."""
+def _without_end_mark(data: bytes) -> tuple[bytes, int]:
+    """Ctrl-Z left out of the last line, and whether nothing else was in it."""
+    above, newline, last = data.rpartition(b"\n")
+    end = b""
+    if newline and not last:
+        above, newline, last = above.rpartition(b"\n")
+        end = b"\n"
+    if END_MARK not in last:
+        return data, 0
+    text = last
+    while text and text[-1:] in (END_MARK, b"\r"):
+        text = text[:-1]
+    if END_MARK not in last[len(text) :]:
+        return data, 0
+    return (above + newline + text + end, 0) if text else (above + newline, 1)
+
+
+def _read_record(data: bytes, start: int) -> tuple[tuple[bytes, ...] | None, str, int, int]:
+    """The fields of the record at `start` or its fault, where its bytes end and where the next record starts."""
     fields: list[bytes] = []
     position = start
     while True:
+        opened = data[position : position + 1] == b'"'
         quoted, position = _read_quoted(data, position)
         if quoted is None:
-            return None, len(data), len(data)
+            return None, "unclosed_quote", len(data), len(data)
         plain, end, following, last = _read_plain(data, position)
+        if opened and plain:
+            while data[position : position + 1] == b"\r":
+                position += 1
+            if position - start > MAX_RECORD:
+                raise _TooLong
+            return None, "bad_quote", *_first_line(data, start)
         fields.append(quoted + plain)
         if last:
-            return tuple(fields), end, following
+            return tuple(fields), "", end, following
         position = following
+
+
+def _first_line(data: bytes, start: int) -> tuple[int, int]:
+    """Where the physical line's text ends, and where the next line starts."""
+    stop = data.find(b"\n", start)
+    following = len(data) if stop < 0 else stop + 1
+    return start + len(data[start : following - (stop >= 0)].rstrip(b"\r")), following
 
 
 def _read_quoted(data: bytes, start: int) -> tuple[bytes | None, int]:
@@ -188,11 +291,12 @@ def _read_plain(data: bytes, start: int) -> tuple[bytes, int, int, bool]:
     """Literal bytes up to a comma, a line end or the end: them, their end, the next start, record over?"""
     stop = _STOP.search(data, start)
     if stop is None:
-        return data[start:], len(data), len(data), True
+        text = data[start:].rstrip(b"\r")
+        return text, start + len(text), len(data), True
     end = stop.start()
     if stop.group() == b",":
         return data[start:end], end, end + 1, False
-    if end > start and data[end - 1 : end] == b"\r":
+    while end > start and data[end - 1 : end] == b"\r":
         end -= 1
     return data[start:end], end, stop.end(), True
 
@@ -232,11 +336,12 @@ def _judge_record(
     record: Record, header: list[str], columns: Mapping[str, str]
 ) -> tuple[dict[str, Value], set[Reason]]:
     if record.fields is None:
-        return {}, {("", "unclosed_quote")}
+        return {}, {("", record.fault)}
+    swallowing = _swallowing(record.fields, header, columns)
     if len(record.fields) != len(header):
-        return {}, {("", "column_count")}
+        return {}, {("", "swallowed_lines" if swallowing else "column_count")}
     values: dict[str, Value] = {}
-    reasons: set[Reason] = set()
+    reasons: set[Reason] = {(name if name in columns else "", "swallowed_lines") for name in swallowing}
     for name, raw in zip(header, record.fields, strict=True):
         if name in columns:
             outcome = _judge_value(columns[name], raw)
@@ -245,6 +350,32 @@ def _judge_record(
             else:
                 values[name] = outcome
     return values, reasons
+
+
+def _swallowing(fields: tuple[bytes, ...], header: list[str], columns: Mapping[str, str]) -> set[str]:
+    """The columns whose value holds lines that look like records."""
+    own = [name for name in header if name in columns]
+    found = set()
+    for number, value in enumerate(fields):
+        name = header[number] if number < len(header) else ""
+        top, *between = [text.split(b",") for text in value.split(b"\n")]
+        if not between:
+            continue
+        bottom = between.pop()
+        alike = any(len(text) in (len(own), len(header)) and {*text} - {b"", b"\r"} for text in between)
+        for names in (own, header):
+            alike = alike or (len(bottom) == len(names) and _like_an_id(bottom[names.index("id")]))
+        if name in own:
+            before = own[: own.index(name)]
+            joined = len(top) == len(own) - len(before) and len(bottom) == len(before) + 1
+            alike = alike or (joined and ("id" not in before or _like_an_id(bottom[before.index("id")])))
+        if alike:
+            found.add(name)
+    return found
+
+
+def _like_an_id(text: bytes) -> bool:
+    return bool(_DIGITS.fullmatch(text.strip(b'" ')))
 
 
 @dataclass(frozen=True)
@@ -264,6 +395,8 @@ def _judge_value(kind: str, raw: bytes) -> Value | _Fault:
         return _integer(raw)
     if kind == "datetime":
         return _moment(raw)
+    if all(one in UNSEEN or unicodedata.category(one) in ("Zs", "Zl", "Zp") for one in text):
+        return _Fault("missing")
     return text if len(raw) <= MAX_TEXT else _Fault("too_long")
 
 

@@ -17,7 +17,7 @@ from tests.oracle.insights import (
     year_mean,
     years,
 )
-from tests.oracle.rules import BOM, MAX_RECORD, judge, reason_counts, unknown_references
+from tests.oracle.rules import BOM, MAX_RECORD, judge, physical_lines, reason_counts, unknown_references
 
 GOOD = b"1,Ann,2021-01-02T03:04:05Z,2,3"
 ANN = (1, "Ann", datetime(2021, 1, 2, 3, 4, 5, tzinfo=UTC), 2, 3)
@@ -48,6 +48,15 @@ def test_a_good_file() -> None:
     [
         ("id", b"", "missing"),
         ("name", b'""', "missing"),
+        ("name", b" ", "missing"),
+        ("name", b'"   "', "missing"),
+        ("name", b'"\n"', "missing"),
+        ("name", b"\t", "missing"),
+        ("name", "\u00a0 ".encode(), "missing"),
+        ("name", "\u200b\ufeff".encode(), "missing"),
+        ("name", b" " * 300, "missing"),
+        ("id", b" ", "not_an_integer"),
+        ("datetime", b" ", "not_a_datetime"),
         ("datetime", b"", "missing"),
         ("id", b"+8", "not_an_integer"),
         ("id", b"-1", "not_an_integer"),
@@ -104,7 +113,7 @@ def test_a_bad_value(column: str, raw: bytes, reason: str) -> None:
         ("id", b"0" * 5000 + b"7", 7),
         ("id", b'"12"', 12),
         ("name", b"NA", "NA"),
-        ("name", b" ", " "),
+        ("name", "\u00ad".encode(), "\u00ad"),
         ("name", b" x ", " x "),
         ("name", b"x" * 256, "x" * 256),
         ("name", "\u00e9".encode() * 128, "\u00e9" * 128),
@@ -127,15 +136,33 @@ def test_a_good_value(column: str, raw: bytes, value: object) -> None:
         (b'""""', '"'),
         (b'"a\r\nb"', "a\r\nb"),
         (b'"a\nb"', "a\nb"),
-        (b'"ab"cd', "abcd"),
-        (b'"ab"c"d', 'abc"d'),
-        (b'"ab" ', "ab "),
-        (b'""x', "x"),
+        (b'"ab"cd', {("", "bad_quote")}),
+        (b'"ab"c"d', {("", "bad_quote")}),
+        (b'"ab" ', {("", "bad_quote")}),
+        (b'""x', {("", "bad_quote")}),
+        (b'"ab"\rx', {("", "bad_quote")}),
+        (b'"ab"\r,', {("", "bad_quote")}),
+        (b'x"y"z', 'x"y"z'),
         (b'x"y', 'x"y'),
         (b' "y"', ' "y"'),
         (b"a\rb", "a\rb"),
-        (b"ab\r", "ab\r"),
-        (b'"ab"\r', "ab\r"),
+        (b"ab\r", "ab"),
+        (b"ab\r\r", "ab"),
+        (b'"ab"\r', "ab"),
+        (b'"ab"\r\r\n', "ab"),
+        (b"ab\x1a", "ab"),
+        (b"ab\r\x1a\x1a\r\n", "ab"),
+        (b"ab\x1a\n\n", "ab\x1a"),
+        (b'"ab"\x1a', "ab"),
+        (b'"a\n2,b"', {("job", "swallowed_lines")}),
+        (b'"a\n2,b\n3,c"', {("job", "swallowed_lines")}),
+        (b'"a\nb,c\nd"', {("job", "swallowed_lines")}),
+        (b'"a\nb,c"', "a\nb,c"),
+        (b'"a\n,\nb"', "a\n,\nb"),
+        (b'"a\n2,b,c\n3"', "a\n2,b,c\n3"),
+        (b'"a,b\nc"', "a,b\nc"),
+        (b'"a\n2,b",c', {("", "swallowed_lines")}),
+        (b'"a\nb",c', {("", "column_count")}),
         (b'"ab""', {("", "unclosed_quote")}),
         (b'"', {("", "unclosed_quote")}),
         (b"a,b", {("", "column_count")}),
@@ -194,7 +221,56 @@ def test_the_mark_at_the_start_belongs_to_no_record() -> None:
     assert judge("jobs", BOM + b"1,a").accepted == [(1, "a")]
     assert judge("jobs", BOM + b'"Id","JOB"\n1,a').accepted == [(1, "a")]
     assert judge("jobs", BOM + b"x,a\n1,b").rejected[0].raw == b"x,a"
-    assert set(judge("jobs", b"1,b\n" + BOM + b"2,a").rejected[0].reasons) == {("id", "not_an_integer")}
+
+
+def test_marks_of_joined_files_are_left_out_and_counted() -> None:
+    verdict = judge(
+        "jobs", BOM + b"1,b\n" + BOM + b"2,a\n" + BOM + BOM + b'"3",c\n4,' + BOM + b"d\n" + BOM + b"x,y\n" + BOM
+    )
+    assert verdict.accepted == [(1, "b"), (2, "a"), (3, "c"), (4, "\ufeffd")]
+    assert [(row.line, row.raw) for row in verdict.rejected] == [(5, b"x,y")]
+    assert (verdict.marks, verdict.blank_lines) == (4, 1)
+
+
+def test_text_behind_a_closing_quote_is_one_rejected_line() -> None:
+    verdict = judge("departments", b'1,"Legal\r\n2,Tax\n3,"Sales"\n4,"Au"dit"\n\n5,"HR"\n6,x"y\n')
+    assert verdict.accepted == [(2, "Tax"), (3, "Sales"), (5, "HR"), (6, 'x"y')]
+    assert [(row.line, row.raw, set(row.reasons)) for row in verdict.rejected] == [
+        (1, b'1,"Legal', {("", "bad_quote")}),
+        (4, b'4,"Au"dit"', {("", "bad_quote")}),
+    ]
+
+
+def test_a_quote_that_joins_two_records_swallows_a_line() -> None:
+    hires = hire(id=b"1", name=b'"Ann') + b"\n" + hire(id=b"2", name=b'Bo"') + b"\n" + hire(name=b'"Cy\nsmith, jr"')
+    verdict = judge("hired_employees", hires)
+    assert [row[1] for row in verdict.accepted] == ["Cy\nsmith, jr"]
+    assert [(row.line, set(row.reasons)) for row in verdict.rejected] == [(1, {("name", "swallowed_lines")})]
+
+
+def test_rows_of_commas_are_blank_lines() -> None:
+    verdict = judge("departments", b'id,department\r\n1,Legal\r\n,\r\n,,,,\n"",""\n,x\n, \n')
+    assert (verdict.accepted, verdict.blank_lines, verdict.rows_read) == ([(1, "Legal")], 2, 4)
+
+
+@pytest.mark.parametrize(
+    ("data", "lines"),
+    [
+        (b"1,a", {"accepted": 1}),
+        (
+            BOM + b"id,job\r\n\r\n1,a\r\r\nx,b\n,\n\x1a",
+            {"header": 1, "accepted": 1, "rejected": 1, "blank": 2, "ignored": 1},
+        ),
+        (b'"_a\n",id,job\n,1,"a\nb"\n,x,"\r\n\n"', {"header": 2, "accepted": 2, "rejected": 3}),
+        (b'1,a\n2,"b"c\n3,"d\n4,e\n', {"accepted": 1, "rejected": 3}),
+        (b"1,a\n\x1a\r\n", {"accepted": 1, "ignored": 1}),
+        (b"1,a\n\r", {"accepted": 1, "blank": 1}),
+        (b"1,a\x1a\n2,b\n\x1a\n\n", {"accepted": 2, "rejected": 1, "blank": 1}),
+    ],
+)  # fmt: skip
+def test_every_physical_line_belongs_to_one_kind(data: bytes, lines: dict[str, int]) -> None:
+    assert {kind: count for kind, count in judge("jobs", data).lines.items() if count} == lines
+    assert physical_lines(data) == sum(lines.values())
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from data_api_app.page_routes import FILES, PAGES
 from datamart import rules
 from datamart.loads import Verdict
 from datamart.reader import COLUMN_COUNT, UNCLOSED_QUOTE
+from datamart.reasons import EXPECTED
 from datamart.validation import UNKNOWN_REFERENCE
 
 SCRIPTS = FILES / "files"
@@ -123,7 +124,8 @@ def test_every_reason_and_every_verdict_has_its_words_and_no_other() -> None:
     script = (SCRIPTS / "reasons.js").read_text(encoding="utf-8")
     assert keys_of(script, "REASONS") == reason_codes()
     assert keys_of(script, "VERDICTS") == {verdict.value for verdict in Verdict}
-    assert len(reason_codes()) >= 10
+    assert len(reason_codes()) >= 12
+    assert all(form in script for form in EXPECTED.values())
 
 
 def test_the_filter_offers_every_verdict_that_the_ledger_keeps() -> None:

@@ -279,6 +279,12 @@ FAILED: dict[str, tuple[bytes, list[dict[str, str]]]] = {
     "too few by the file's own order": (b"job,id\nBaker\nx,1\n", [{"id": "", "job": "Baker", RAW: "Baker"}]),
     "too many, with ignored columns": (b"_x,job,id\n0,a,1,2\n", [{"id": "1", "job": "a", RAW: "0,a,1,2"}]),
     "too many and bad UTF-8": (b"1,\xff,\xff\n", [{"id": "1", "job": "\ufffd", RAW: "1,\ufffd,\ufffd"}]),
+    "text behind a closing quote": (b'1,ok\n2,"a"b"\n', [{"id": "", "job": "", RAW: '2,"a"b"'}]),
+    "lines in a quote": (b'1,ok\n2,"a\n3,b"\n', [{"id": "2", "job": "a\n3,b"}]),
+    "lines in a quote and too many fields": (
+        b'1,ok\n2,"a\n3,b",c\n',
+        [{"id": "2", "job": "a\n3,b", RAW: '2,"a\n3,b",c'}],
+    ),
     "an unclosed quote": (b'1,ok\n2,"a\n3,b\n', [{"id": "", "job": "", RAW: '2,"a\n3,b\n'}]),
     "an unclosed quote and bad UTF-8": (b'1,ok\n"\xff', [{"id": "", "job": "", RAW: '"\ufffd'}]),
 }  # fmt: skip
@@ -299,6 +305,15 @@ def test_what_is_kept_of_failed_rows_gives_the_same_answer(case: str) -> None:
 def test_without_the_file_s_own_order_values_would_be_in_the_wrong_columns() -> None:
     one = judged(b"job,id\nBaker,x\n")
     assert replace(one, names=own_names(JOBS, None)).answer()["rows_failed"] == [{"id": "Baker", "job": "x"}]
+
+
+def test_a_moment_s_form_is_told_beside_the_reason() -> None:
+    found = judged(b"7,Ann,30.05.2021,2,\n", HIRED).answer()
+    assert found["errors"] == [
+        {"line": 1, "column": "datetime", "reason": "not_a_datetime",
+         "expected": "YYYY-MM-DDTHH:MM:SSZ, as in 2021-07-27T16:02:08Z"},
+        {"line": 1, "column": "job_id", "reason": "missing"},
+    ]  # fmt: skip
 
 
 def test_failed_rows_have_the_table_s_columns_in_its_order() -> None:

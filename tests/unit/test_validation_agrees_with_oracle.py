@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from datamart.errors import FileRejected
 from datamart.reader import Reader
+from datamart.records import physical_lines
 from datamart.tables import TABLES, table_named
 from datamart.validation import Validator
 from tests.oracle import rules as oracle
@@ -24,6 +25,9 @@ NASTY = [
     b"2021-01-01t00:00:00z", b"2021-01-01T00:00:00", b"2021-01-01T00:00:00+00:00", b"2021-01-01T00:00:00.5Z",
     b"0000-01-01T00:00:00Z", b"0001-01-01T00:00:00Z", b"9999-12-31T23:59:59Z", b"2021-13-01T00:00:00Z",
     b"2021-00-10T00:00:00Z", b"2021-04-31T00:00:00Z", b"2021-01-01T00:00:00Z\n", b"2021-01-01T00:60:00Z",
+    b" ", b"\t\xc2\xa0", b'" \n"', "\u200b\ufeff".encode(), "\u3042".encode(), b"\x1a", b"a\x1a", b"a\r\r", b'"a"\r',
+    b"\xef\xbb\xbf", b"\xef\xbb\xbf1", b'\xef\xbb\xbf"1"', b'"a\n1,b"', b'"a\n1,A,2021-01-01T00:00:00Z,1,1\nb"',
+    b'"a,2021-01-01T00:00:00Z,1,1\n7,b"', b'"a\n,,,,\n,"', b'"a\n\xef\xbb\xbf1,b"', b'"a\nsmith, jr"',
     b'"', b'""', b'a"b', b'"a""b"', b'"x"y', b'"x"y"z', b'"a,b"', b'"a\nb"', b'"a\r\nb"', b"a\rb", b"\r", b'"a',
     b"id", b"department", b"_line", b"name", b"ID",
 ]  # fmt: skip
@@ -36,43 +40,71 @@ good = st.builds(
 record = st.one_of(
     good, st.lists(value, min_size=5, max_size=5).map(b",".join), st.lists(value, max_size=7).map(b",".join)
 )
-line = st.tuples(record, st.sampled_from([b"\n", b"\r\n", b"\n\n", b"\r\n\r\n"])).map(b"".join)
+mark = st.sampled_from([b""] * 12 + [b"\xef\xbb\xbf", b"\xef\xbb\xbf" * 2])
+line_end = st.sampled_from(
+    [b"\n", b"\r\n", b"\n\n", b"\r\n\r\n", b"\r\r\n", b"\n,,,,\n", b"\r\n,\r\n", b"\x1a\r\n", b"\n\x1a\n"]
+)
+line = st.tuples(mark, record, line_end).map(b"".join)
 start = st.sampled_from(
     [b"", b"", b"", b"\xef\xbb\xbf", b"id,name,datetime,department_id,job_id\r\n",
      b"_line,JOB_id,department_id,datetime,name,Id\n",
      b"id,name\n", b"_x\n", b"\n\n"]
 )  # fmt: skip
-files = st.tuples(
-    start, st.lists(line, max_size=12).map(b"".join), st.sampled_from([b"", b"9,Bo,2021-01-01T00:00:00Z,1,1"])
+last_line = st.sampled_from(
+    [
+        b"",
+        b"9,Bo,2021-01-01T00:00:00Z,1,1",
+        b"9,Bo,2021-01-01T00:00:00Z,1,1\r\x1a",
+        b"\x1a",
+        b"\x1a\x1a\r\n",
+        b"\r",
+        b'9,"\x1a',
+    ]
+)
+files = st.tuples(start, st.lists(line, max_size=12).map(b"".join), last_line).map(b"".join)
+soup = st.lists(
+    st.sampled_from(
+        [b"1", b"2", b"a", b",", b",", b'"', b'"', b"\n", b"\n", b"\r", b"\xef\xbb\xbf", b"\x1a", b"id", b"job"]
+    ),
+    max_size=40,
 ).map(b"".join)
+"""What quotes, marks and line ends may come to beside each other."""
 
 
-def ours(table: str, data: bytes, chunk_bytes: int) -> tuple[list, list, int, int, str | None]:
+Found = tuple[list, list, int, int, str | None, int, dict[str, int]]
+
+
+def ours(table: str, data: bytes, chunk_bytes: int) -> Found:
     return judged_by(Validator(table_named(table)), data, chunk_bytes)
 
 
-def judged_by(validator: Validator, data: bytes, chunk_bytes: int = 1 << 20) -> tuple[list, list, int, int, str | None]:
-    """Accepted rows, rejected rows, rows read, blank lines and the reason against the whole file."""
+def judged_by(validator: Validator, data: bytes, chunk_bytes: int = 1 << 20) -> Found:
+    """Accepted rows, rejected rows, rows read, blank lines, the reason against the whole file, marks and lines."""
     reader = Reader(io.BytesIO(data), validator.table, chunk_bytes)
-    accepted, rejected = [], []
+    accepted, rejected, lines = [], [], 0
     try:
         for chunk in reader:
             judged = validator.judge(chunk)
             accepted += [tuple(row.values()) for row in judged.accepted.to_pylist()]
+            lines += judged.accepted.num_rows + chunk.more_lines(judged.rows)
             rejected += [(r.line, r.raw, frozenset((x.column, x.code) for x in r.reasons)) for r in judged.rejects]
     except FileRejected as error:
-        return [], [], 0, 0, error.code
+        return [], [], 0, 0, error.code, 0, {}
     reason = None if accepted else "all_rows_bad"
-    return accepted, rejected, reader.rows, reader.blank, reason
+    kinds = {"header": reader.header_lines, "accepted": lines, "blank": reader.blank, "ignored": reader.ignored}
+    kinds["rejected"] = sum(physical_lines(raw) for _, raw, _ in rejected)
+    return accepted, rejected, reader.rows, reader.blank, reason, reader.marks, kinds
 
 
-def theirs(table: str, data: bytes) -> tuple[list, list, int, int, str | None]:
+def theirs(table: str, data: bytes) -> Found:
     verdict = oracle.judge(table, data)
     rows = [tuple(v.replace(tzinfo=None) if isinstance(v, datetime) else v for v in row) for row in verdict.accepted]
     rejected = [(r.line, r.raw, r.reasons) for r in verdict.rejected]
     if verdict.file_reason not in (None, "all_rows_bad"):
-        return [], [], 0, 0, verdict.file_reason
-    return rows, rejected, verdict.rows_read, verdict.blank_lines, verdict.file_reason
+        return [], [], 0, 0, verdict.file_reason, 0, {}
+    assert sum(verdict.lines.values()) == oracle.physical_lines(data)
+    counts = verdict.rows_read, verdict.blank_lines, verdict.file_reason, verdict.marks, verdict.lines
+    return rows, rejected, *counts
 
 
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -82,6 +114,15 @@ def theirs(table: str, data: bytes) -> tuple[list, list, int, int, str | None]:
 @example(b'1,"a\r\nb",2021-01-01T00:00:00Z,1,1\r\n1,a\rb,2021-01-01T00:00:00Z,1,1\r\n', 5)
 def test_agreement(data: bytes, chunk_bytes: int) -> None:
     assert ours("hired_employees", data, chunk_bytes) == theirs("hired_employees", data)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(soup, st.sampled_from([1, 2, 3, 7, 1 << 20]))
+@example(b'1,"a"\r\r', 3)
+@example(b"1,a\x1a\n\x1a\n", 1)
+@example(b'1,"a\n2,b\n3,"c"\n', 2)
+def test_agreement_on_quotes_marks_and_line_ends(data: bytes, chunk_bytes: int) -> None:
+    assert ours("jobs", data, chunk_bytes) == theirs("jobs", data)
 
 
 @pytest.mark.parametrize("table", [table.name for table in TABLES])

@@ -39,6 +39,8 @@ class Cleaned:
     rejected: int = 0
     ragged: int = 0
     parts: int = 0
+    lines: int = 0
+    """Physical lines of the rows that passed."""
     warnings: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -78,7 +80,8 @@ def clean_range(store: ObjectStore, settings: Settings, plan: Plan, number: int)
     rejects, cleaned = RejectSpool(), Cleaned()
     try:
         with pieces_of(store, plan.arrival, spans(own.start, own.end)) as stream:
-            reader = Reader(Pieces(stream), plan.table, settings.chunk_bytes, plan.place(number))
+            last = number == len(plan.cuts.ranges) - 1
+            reader = Reader(Pieces(stream), plan.table, settings.chunk_bytes, plan.place(number), to_end=last)
             for _ in parts.keep(_placed(reader, validator, rejects, cleaned)):
                 pass
         cleaned.rows, cleaned.blank, cleaned.parts = reader.rows, reader.blank, parts.sent
@@ -109,6 +112,7 @@ def _placed(reader: Reader, validator: Validator, rejects: RejectSpool, cleaned:
         rejects.add(judged.rejects)
         for column, count in judged.warnings.items():
             cleaned.warnings[column] = cleaned.warnings.get(column, 0) + count
+        cleaned.lines += judged.accepted.num_rows + chunk.more_lines(judged.rows)
         if judged.accepted.num_rows:
             yield _with_places(chunk, judged, placed_schema(validator.table))
 

@@ -9,7 +9,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -20,12 +20,13 @@ from datamart import rules
 from datamart.ahead import Ahead, ahead
 from datamart.errors import DatamartError, TransientFault
 from datamart.fingerprint import rules_in_force
-from datamart.loads import Arrival
+from datamart.loads import BYTE_ORDER_MARKS, Arrival
 from datamart.objects import ObjectStore
 from datamart.ranges.cleaning import END, LINE, REJECTS, START, Cleaned, part_name, placed_schema, read_cleaned
 from datamart.ranges.pieces import MOST_AT_ONCE, pieces_of
 from datamart.ranges.plan import AGAIN, Plan, known_keys, plan_key, read_plan
 from datamart.reasons import Reason, Reject
+from datamart.records import physical_lines
 from datamart.rejects import RejectSpool
 from datamart.settings import Settings
 from datamart.staging import Staged
@@ -64,7 +65,12 @@ class CleanedRanges:
         cuts = self.plan.cuts
         self.store.read_span(self.plan.arrival, 0, 1)  # replaced meanwhile, it is another file's turn
         pour(self._rows(staged))
-        staged.sha256, staged.read, staged.blank = cuts.sha256, cuts.rows, cuts.blank
+        staged.sha256, staged.read = cuts.sha256, cuts.rows
+        staged.lines = replace(
+            staged.lines, file=cuts.lines, header=cuts.header_lines, blank=cuts.blank, ignored=cuts.ignored
+        )
+        if cuts.marks:
+            staged.warnings[BYTE_ORDER_MARKS] = cuts.marks
         staged.repairs, staged.names = cuts.repairs, cuts.names
 
     def _rows(self, staged: Staged) -> Iterator[pa.RecordBatch]:
@@ -77,6 +83,8 @@ class CleanedRanges:
                     staged.rejects.add(heapq.merge(own, self._late_rejects(late), key=lambda reject: reject.line))
                 for column, count in (Counter(cleaned.warnings) - late.warnings).items():
                     staged.warnings[column] = staged.warnings.get(column, 0) + count
+                passed = staged.lines.accepted + cleaned.lines - late.lines
+                staged.lines = replace(staged.lines, accepted=passed)
             if accepted.take() is not None:
                 raise self._other_rows(len(self.found) - 1)
 
@@ -144,6 +152,7 @@ class CleanedRanges:
                 for group, piece in zip(groups, pieces, strict=True):
                     for record in group:
                         raw = piece[record.start - group[0].start : record.end - group[0].start]
+                        late.lines += physical_lines(raw)
                         yield Reject(record.line, raw, why, fits_columns=True)
 
 
@@ -154,6 +163,8 @@ class _Late:
     judge: Validator
     places: list[pa.RecordBatch] = field(default_factory=list)
     warnings: Counter[str] = field(default_factory=Counter)
+    lines: int = 0
+    """Physical lines of those whose bytes were fetched."""
 
     def add(self, batch: pa.RecordBatch) -> None:
         self.places.append(batch.select([LINE, START, END]))

@@ -23,6 +23,7 @@ from datamart.loads import Arrival
 from datamart.objects import EXCHANGE, ObjectStore
 from datamart.ranges.pieces import Pieces, pieces_of, spans
 from datamart.reader import Layout, Place, Reader
+from datamart.staging import LineCounter
 from datamart.tables import Table, table_named
 
 Keys = Mapping[str, npt.NDArray[np.int64]]
@@ -49,6 +50,10 @@ class Cuts:
     rows: int
     blank: int
     repairs: int | None
+    lines: int
+    header_lines: int
+    ignored: int
+    marks: int
 
 
 @dataclass(frozen=True)
@@ -85,17 +90,20 @@ def cut(pieces: Iterator[bytes], size: int, table: Table, chunk_bytes: int, rang
     Raises:
         FileRejected: as reading it whole would, for all that can be seen without looking at values.
     """
-    digest = hashlib.sha256()
-    reader = Reader(Pieces(_seen(pieces, digest)), table, chunk_bytes)
+    digest, counter = hashlib.sha256(), LineCounter()
+    reader = Reader(Pieces(counter.of(_seen(pieces, digest))), table, chunk_bytes)
     starts = [(0, 1)]
     for block, _ in reader.blocks():
         end = block.offset + block.used
-        if reader.layout is not None and end - starts[-1][0] >= range_bytes and end < size:
+        if reader.layout is not None and end - starts[-1][0] >= range_bytes and not block.final and end < size:
             starts.append((end, block.next_line))
     layout = reader.require_rows()
     ends = [*(start for start, _ in starts[1:]), size]
     ranges = tuple(Range(start, end, line) for (start, line), end in zip(starts, ends, strict=True))
-    return Cuts(ranges, layout.names, layout.header, digest.hexdigest(), reader.rows, reader.blank, reader.repairs)
+    return Cuts(
+        ranges, layout.names, layout.header, digest.hexdigest(), reader.rows, reader.blank, reader.repairs,
+        counter.lines, reader.header_lines, reader.ignored, reader.marks,
+    )  # fmt: skip
 
 
 def make_plan(

@@ -13,6 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
@@ -447,6 +448,7 @@ class Warehouse(ABC):
             "message": outcome.message[:4096], "rows_read": counts.read, "rows_inserted": counts.inserted,
             "rows_updated": counts.updated, "rows_unchanged": counts.unchanged, "rows_rejected": counts.rejected,
             "rows_removed": counts.removed, "blank_lines": outcome.blank_lines,
+            "line_counts": json.dumps(asdict(outcome.lines)) if outcome.lines else None,
             "warnings": json.dumps(outcome.warnings), "started_at": times[0], "finished_at": times[1],
             "dag_id": run.get("dag_id"), "run_id": run.get("run_id"), "repairs": outcome.repairs,
             "duplicate_of": outcome.duplicate_of, "commit_seq": outcome.commit_seq,

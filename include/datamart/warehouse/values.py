@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from datamart.errors import BalanceError
-from datamart.loads import Counts, Mode, Outcome, Verdict
+from datamart.loads import Counts, Lines, Mode, Outcome, Verdict
 
 LEDGER = (
     "load_id", "table_name", "sha256", "source_key", "verdict", "code", "message", "rows_read", "rows_inserted",
-    "rows_updated", "rows_unchanged", "rows_rejected", "rows_removed", "blank_lines", "warnings", "repairs",
-    "duplicate_of", "commit_seq", "run_id", "rules", "clean_parts", "undone_by",
+    "rows_updated", "rows_unchanged", "rows_rejected", "rows_removed", "blank_lines", "line_counts", "warnings",
+    "repairs", "duplicate_of", "commit_seq", "run_id", "rules", "clean_parts", "undone_by",
 )  # fmt: skip
 
 
@@ -104,6 +104,7 @@ def outcome_of(row: tuple[Any, ...]) -> Outcome:
         message=found["message"] or "",
         warnings=json.loads(found["warnings"]),
         blank_lines=found["blank_lines"],
+        lines=Lines(**json.loads(found["line_counts"])) if found["line_counts"] else None,
         sha256=found["sha256"],
         duplicate_of=found["duplicate_of"],
         repairs=found["repairs"],

@@ -186,10 +186,13 @@ ADD COLUMN mean_hired DOUBLE PRECISION;
 
 CREATE INDEX IF NOT EXISTS loads_by_repair ON ops.loads (repairs) WHERE repairs IS NOT NULL;
 
--- migrate_0010_known_parameters
--- Nothing changes but that it is applied, and when: runs that were triggered before may have conf of any keys.
-SELECT COUNT(*) FROM ops.migrations;
--- migrate_0008_commit_times
+-- migrate_0006_lines
+ALTER TABLE ops.loads
+-- Physical lines as a JSON object: of the file, and of its accepted and rejected rows, header, blank and ignored
+-- lines; empty where the file was not read to its end, and for loads of older versions.
+ADD COLUMN line_counts VARCHAR(256);
+
+-- migrate_0007_commit_times
 ALTER TABLE ops.tables
 -- When the table's newest commit was made, by the warehouse's clock; no later commit is told to be earlier.
 ADD COLUMN committed_at TIMESTAMPTZ;
@@ -215,6 +218,10 @@ FROM (
     GROUP BY commits.table_name
 ) AS newest
 WHERE known.table_name = newest.table_name;
+
+-- migrate_0008_known_parameters
+-- Nothing changes but that it is applied, and when: runs that were triggered before may have conf of any keys.
+SELECT COUNT(*) FROM ops.migrations;
 
 -- create_table
 CREATE TABLE IF NOT EXISTS public.departments (
@@ -1168,6 +1175,7 @@ SELECT
     rows_rejected,
     rows_removed,
     blank_lines,
+    line_counts,
     warnings,
     started_at,
     finished_at,

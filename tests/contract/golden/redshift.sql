@@ -176,10 +176,12 @@ CREATE TABLE ops.holds (
 )
 DISTSTYLE ALL;
 
--- migrate_0007_known_parameters
--- Nothing changes but that it is applied, and when: runs that were triggered before may have conf of any keys.
-SELECT COUNT(*) FROM ops.migrations;
--- migrate_0005_commit_times
+-- migrate_0003_lines
+-- Physical lines as a JSON object: of the file, and of its accepted and rejected rows, header, blank and ignored
+-- lines; empty where the file was not read to its end, and for loads of older versions.
+ALTER TABLE ops.loads ADD COLUMN line_counts VARCHAR(256);
+
+-- migrate_0004_commit_times
 ALTER TABLE ops.tables
 -- When the table's newest commit was made, by the warehouse's clock; no later commit is told to be earlier.
 ADD COLUMN committed_at TIMESTAMPTZ;
@@ -205,6 +207,10 @@ FROM (
     GROUP BY commits.table_name
 ) AS newest
 WHERE ops.tables.table_name = newest.table_name;
+
+-- migrate_0005_known_parameters
+-- Nothing changes but that it is applied, and when: runs that were triggered before may have conf of any keys.
+SELECT COUNT(*) FROM ops.migrations;
 
 -- create_table
 -- No keys are declared: nothing enforces them, but the planner would rely on them.
@@ -1146,6 +1152,7 @@ SELECT
     rows_rejected,
     rows_removed,
     blank_lines,
+    line_counts,
     warnings,
     started_at,
     finished_at,

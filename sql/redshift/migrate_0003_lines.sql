@@ -1,0 +1,3 @@
+-- Physical lines as a JSON object: of the file, and of its accepted and rejected rows, header, blank and ignored
+-- lines; empty where the file was not read to its end, and for loads of older versions.
+ALTER TABLE ops.loads ADD COLUMN line_counts VARCHAR(256);
