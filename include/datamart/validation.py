@@ -56,9 +56,13 @@ def raw_schema(table: Table) -> pandera.DataFrameSchema:
     )
 
 
+def _rules(kind: Type) -> dict[str, Callable[[pa.BinaryArray], Mask]]:
+    """The rules for values of a type by reason code, in the order of their checks and canaries."""
+    return {rules.MISSING: rules.present, rules.BAD_ENCODING: rules.decodable, **_TYPE_RULES[kind]}
+
+
 def _checks(kind: Type) -> list[pandera.Check]:
-    wanted = {rules.MISSING: rules.present, rules.BAD_ENCODING: rules.decodable, **_TYPE_RULES[kind]}
-    return [_check(code, rule, place) for place, (code, rule) in enumerate(wanted.items())]
+    return [_check(code, rule, place) for place, (code, rule) in enumerate(_rules(kind).items())]
 
 
 @lru_cache(maxsize=64)
@@ -97,7 +101,7 @@ def _canaries(table: Table, unknown: tuple[tuple[str, bytes], ...]) -> dict[str,
     """
     values, refers = {}, dict(unknown)
     for column in table.columns:
-        bad = [canary.KNOWN_BAD[code] for code in (rules.MISSING, rules.BAD_ENCODING, *_TYPE_RULES[column.type])]
+        bad = [canary.KNOWN_BAD[code] for code in _rules(column.type)]
         values[column.name] = [*bad, refers[column.name]] if column.name in refers else bad
     rows = max(map(len, values.values()))
     return {name: pa.array(bad + [b""] * (rows - len(bad)), pa.binary()) for name, bad in values.items()}
