@@ -25,7 +25,7 @@ from datamart.fingerprint import rules_in_force
 from datamart.forecast import forecast, replacement_forecast, upsert_forecast
 from datamart.late import LateFiles, left_message
 from datamart.loads import SUPERSEDED, Arrival, Counts, Mode, Outcome, Verdict
-from datamart.missing_rows import FEW_ROWS, MissingRows, all_there
+from datamart.missing_rows import FEW_ROWS, MissingRows, all_there, with_missing
 from datamart.objects import ObjectStore, removed_key
 from datamart.routing import table_for
 from datamart.settings import Settings
@@ -67,17 +67,21 @@ class Loader:
         shows what it has read to ``show`` before that is gone.
         """
         started = time.monotonic()
-        outcome = self._again_if_gone(arrival, dry_run) if recheck else None
-        outcome = outcome or self._upsert(arrival, dry_run, repairs, show)
+        outcome = self._upsert(arrival, dry_run, repairs, show, recheck)
         return replace(outcome, seconds=time.monotonic() - started)
 
     def _upsert(
-        self, arrival: Arrival, dry_run: bool, repairs: int | None, show: Callable[[Staged], None] | None
+        self,
+        arrival: Arrival,
+        dry_run: bool,
+        repairs: int | None,
+        show: Callable[[Staged], None] | None,
+        recheck: bool,
     ) -> Outcome:
         table = table_for(arrival.key, self.tables)
         done, load_id = self._before(arrival, table)
         if done is not None:
-            return done
+            return (self._again_if_gone(arrival, table, done, dry_run) if table and recheck else None) or done
         if table is None:
             return self._refuse_name(arrival, load_id, dry_run)
         arrival = self._in_its_turn(arrival)
@@ -145,12 +149,17 @@ class Loader:
         self._record_unless_known(outcome, arrival, Mode.UPSERT, table)
         return outcome
 
-    def fail(self, arrival: Arrival, mode: Mode, message: str) -> Outcome:
-        """Record that a fault kept the file from being loaded; a later try that succeeds takes the row's place."""
+    def fail(self, arrival: Arrival, mode: Mode, message: str, *, recheck: bool = False) -> Outcome:
+        """Record that a fault kept the file from being loaded; a later try that succeeds takes the row's place.
+
+        With ``recheck``, as of ``load``, a load by another run is no answer: whether its rows are there is not known.
+        """
         table = table_for(arrival.key, self.tables)
         done, load_id = self._before(arrival, table)
         if mode is Mode.REPLACE:
             load_id = self._replacement_id(arrival)
+        elif done is not None and recheck and self._is_of_another_run(done):
+            return replace(done, verdict=Verdict.FAILED, code="fault", message=message, counts=Counts())
         elif done is not None:
             return done
         arrival = self._in_its_turn(arrival)
@@ -210,14 +219,12 @@ class Loader:
             message=f"This very file was loaded before (load {done.load_id}); nothing changed.",
         )
 
-    def _again_if_gone(self, arrival: Arrival, dry_run: bool) -> Outcome | None:
+    def _again_if_gone(self, arrival: Arrival, table: Table, done: Outcome, dry_run: bool) -> Outcome | None:
         """What becomes of an arrival that another run has loaded and whose rows are gone; None: nothing is to be done.
 
         Nothing is written, and no lock is taken, unless a row is gone.
         """
-        table = table_for(arrival.key, self.tables)
-        done, _ = self._before(arrival, table)
-        if table is None or arrival.upload_id or done is None or not done.settled or done.run_id == self._run_id:
+        if arrival.upload_id or not self._is_of_another_run(done):
             return None
         known = self.warehouse.find_load(done.load_id)
         if known is None or all_there(self.warehouse, table, known):
@@ -232,7 +239,7 @@ class Loader:
                 return None  # there is nothing any more that could be loaded again
             gone = 0 if looked.refused else missing.count(looked.staging)
             if dry_run and gone:
-                return forecast(_with_missing(self._outcome(looked), gone))
+                return forecast(with_missing(self._outcome(looked), gone))
         if not gone:
             return None
         arrival = missing.in_its_place(arrival)
@@ -240,11 +247,14 @@ class Loader:
             staged = self._stage(arrival, load_id, table, resources, keep=True)
             return self.warehouse.atomically(lambda: self._merge_missing(missing, staged))
 
+    def _is_of_another_run(self, done: Outcome) -> bool:
+        return done.settled and done.run_id != self._run_id
+
     def _merge_missing(self, missing: MissingRows, staged: Staged) -> Outcome | None:
         table = staged.table
         numbers = self.warehouse.lock(table).next(changed=False)
         done, _ = self._before(staged.arrival, table)
-        if done is None or done.run_id == self._run_id or staged.refused:
+        if done is None or not self._is_of_another_run(done) or staged.refused:
             return done
         outcome = replace(self._outcome(staged), commit_seq=numbers.commit)
         outcome = missing.merge(staged, outcome, numbers.commit)
@@ -532,11 +542,6 @@ def _end(numbers: Numbers) -> datetime:
 
 def _refused(outcome: Outcome, refusal: FileRejected) -> Outcome:
     return replace(outcome, verdict=Verdict.REJECTED, code=refusal.code, message=str(refusal))
-
-
-def _with_missing(outcome: Outcome, gone: int) -> Outcome:
-    rows = outcome.counts
-    return replace(outcome, counts=replace(rows, inserted=gone, unchanged=rows.read - rows.rejected - gone))
 
 
 def _copy_message(load_id: int) -> str:

@@ -37,6 +37,12 @@ def all_there(warehouse: Warehouse, table: Table, load: Outcome) -> bool:
     return warehouse.rows_as_loaded(table, load.load_id) == counts.inserted + counts.updated
 
 
+def with_missing(outcome: Outcome, gone: int) -> Outcome:
+    """What a load of so many rows that are gone would come to."""
+    rows = outcome.counts
+    return replace(outcome, counts=replace(rows, inserted=gone, unchanged=rows.read - rows.rejected - gone))
+
+
 @dataclass(frozen=True)
 class MissingRows:
     """Loads what is gone of a file that ``known``, a load of another run, has brought."""

@@ -136,7 +136,7 @@ def _record_fault(
     if dry_run:
         return []
     try:
-        return [sessions.loader.fail(arrival, mode, sentence(error)) for arrival in group]
+        return [sessions.loader.fail(arrival, mode, sentence(error), recheck=True) for arrival in group]
     except DatamartError as second:
         sessions.renew()
         log.error("%s: the ledger could not be told either: %s", names, second)

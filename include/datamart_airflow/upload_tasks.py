@@ -143,7 +143,8 @@ def _fault(sessions: Sessions, arrival: Arrival, error: Exception, told: observe
     log.error("%s", message)
     if not dry_run:
         try:
-            told.add([sessions.loader.fail(arrival, Mode.UPSERT, sentence(error))])
+            recheck = arrival.upload_id is None
+            told.add([sessions.loader.fail(arrival, Mode.UPSERT, sentence(error), recheck=recheck)])
         except DatamartError as second:
             log.error("%s: the ledger could not be told either: %s", arrival.key, second)
     changed = isinstance(error, SourceChanged) and arrival.upload_id  # the same bytes were sent again meanwhile

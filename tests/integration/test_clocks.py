@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from datamart import insights
+from datamart.migrations import migrate
 from tests.integration.vault import Vault
 from tests.integration.world import World
 from tests.stack import REPOSITORY
@@ -72,6 +73,7 @@ def test_commits_are_told_in_their_order_when_the_warehouses_clock_was_set_back(
     assert others == [ahead] * 4
     assert world.ledger(first.load_id, "finished_at")[0] < ahead
     assert world.load("departments.csv", b"1,a\n").commit_seq == 1
+    world.sql("UPDATE ops.tables SET committed_at = NULL")
 
 
 def test_a_load_that_waited_for_another_is_told_to_have_ended_after_it(world: World) -> None:
@@ -86,6 +88,19 @@ def test_a_load_that_waited_for_another_is_told_to_have_ended_after_it(world: Wo
             released = other.now()
         outcome = waiting.result()
     assert world.ledger(outcome.load_id, "finished_at")[0] >= released
+
+
+def test_an_upgrade_begins_with_the_newest_commit_there_is(world: World) -> None:
+    world.load("jobs.csv", b"1,a\n")
+    ahead = world.warehouse.now() + HOUR
+    world.sql("UPDATE ops.loads SET finished_at = %s", ahead)
+    world.sql("ALTER TABLE ops.tables DROP COLUMN committed_at")
+    world.sql("DELETE FROM ops.migrations WHERE name = 'migrate_0008_commit_times'")
+    assert migrate(world.warehouse) == ["migrate_0008_commit_times"]
+    times = "SELECT table_name, committed_at FROM ops.tables ORDER BY table_name"
+    assert world.sql(times) == [("departments", None), ("hired_employees", None), ("jobs", ahead)]
+    assert world.ledger(world.load("jobs_b.csv", b"2,b\n").load_id, "finished_at") == (ahead,)
+    world.sql("UPDATE ops.tables SET committed_at = NULL")
 
 
 def test_no_module_asks_a_workers_clock() -> None:

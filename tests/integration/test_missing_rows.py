@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from datamart import load, missing_rows
-from datamart.loads import Arrival, Outcome, Verdict
+from datamart.loads import Arrival, Mode, Outcome, Verdict
 from datamart.tables import Table
 from datamart.warehouse.postgres import PostgresWarehouse
 from tests.integration.vault import Vault
@@ -170,6 +170,19 @@ def test_a_retry_finds_its_own_answer_and_two_runs_do_it_once(world: World) -> N
         verdicts = sorted(outcome.verdict for outcome in pool.map(judge, ("a", "b", "c", "d")))
     assert verdicts == ["duplicate", "duplicate", "duplicate", "loaded"]
     assert world.rows("jobs") == ROWS
+
+
+def test_a_fault_while_it_is_looked_for_is_no_duplicate(world: World) -> None:
+    arrival = world.put("jobs.csv", BODY)
+    world.judge(arrival, run="first")
+    before = world.snapshot()
+    answers = [
+        world.loader(run).fail(arrival, Mode.UPSERT, "S3 was silent.", recheck=recheck)
+        for run, recheck in (("second", True), ("second", False), ("first", True))
+    ]
+    assert [answer.verdict for answer in answers] == ["failed", "duplicate", "loaded"]
+    assert answers[0].message == "S3 was silent."
+    assert world.snapshot() == before
 
 
 def test_a_dry_run_says_what_would_be_loaded_again(world: World) -> None:

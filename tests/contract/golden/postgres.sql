@@ -534,6 +534,20 @@ SELECT
 FROM staging_1 AS staging
 LEFT JOIN public.hired_employees AS target ON staging."id" = target."id";
 
+-- rows_as_loaded
+-- Rows that are as a load left them: the transaction that wrote them wrote the load's row of the ledger too.
+SELECT COUNT(*)
+FROM public.hired_employees AS live
+INNER JOIN ops.loads AS loads ON live._load_id = loads.load_id AND live.xmin = loads.xmin
+WHERE live._load_id = :load_id;
+
+-- staged_and_differing
+-- Keys of staged rows that the table holds with other values.
+SELECT staging."id"
+FROM staging_1 AS staging
+INNER JOIN public.hired_employees AS target ON staging."id" = target."id"
+WHERE target."name" <> staging."name" OR target."datetime" <> staging."datetime" OR target."department_id" <> staging."department_id" OR target."job_id" <> staging."job_id";
+
 -- ===============================
 -- Replace a table, under its lock
 -- ===============================

@@ -508,6 +508,13 @@ SELECT
 FROM staging_1 AS staging
 LEFT JOIN public.hired_employees AS target ON staging."id" = target."id";
 
+-- staged_and_differing
+-- Keys of staged rows that the table holds with other values.
+SELECT staging."id"
+FROM staging_1 AS staging
+INNER JOIN public.hired_employees AS target ON staging."id" = target."id"
+WHERE target."name" <> staging."name" OR target."datetime" <> staging."datetime" OR target."department_id" <> staging."department_id" OR target."job_id" <> staging."job_id" OR OCTET_LENGTH(target."name") <> OCTET_LENGTH(staging."name");
+
 -- ===============================
 -- Replace a table, under its lock
 -- ===============================
