@@ -27,6 +27,7 @@ from datamart_airflow import observed
 from datamart_airflow.assets import announce
 from datamart_airflow.clients import loader
 from datamart_airflow.file_alerts import tell_of_files
+from datamart_airflow.insight_tasks import catch_up
 from datamart_airflow.tries import no_try_is_left
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,8 @@ def load_file(params: Mapping[str, Any]) -> dict[str, Any]:
             outcome = _tried(sessions, arrival, params, told)
         told.add([outcome])
         if arrival.key.startswith(PREFIX) and not params["dry_run"]:
-            _move(sessions.loader, arrival, outcome)
+            with _caught_up(outcome):
+                _move(sessions.loader, arrival, outcome)
     return _told(outcome)
 
 
@@ -54,6 +56,17 @@ def _tried(sessions: Sessions, arrival: Arrival, params: Mapping[str, Any], told
     except Exception as error:  # noqa: BLE001 - told, then raised for a retry
         sessions.renew()
         raise _fault(sessions, arrival, error, told, dry_run=params["dry_run"]) from None
+
+
+@contextmanager
+def _caught_up(outcome: Outcome) -> Iterator[None]:
+    """A task that fails for good after its file was loaded leaves no event: the insights are refreshed here."""
+    try:
+        yield
+    except Exception as error:
+        if outcome.changed and no_try_is_left(error):
+            catch_up()
+        raise
 
 
 class _Absent(AirflowFailException):

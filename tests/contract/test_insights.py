@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +20,7 @@ from datamart.health import AirflowState, Code, check
 from datamart.ledger import Ledger, Wanted, place_of
 from datamart.rejected_page import rejected_page
 from datamart.settings import load_settings
+from datamart.warehouse.base import Warehouse
 from datamart_airflow import insight_tasks
 from tests.integration.test_charts import computed, rows_of
 from tests.integration.world import World
@@ -72,6 +75,32 @@ def test_62_a_change_during_a_refresh_is_in_the_insights_without_an_event_of_its
     assert [insights.freshness(world.warehouse, insight).behind for insight in insights.INSIGHTS] == [False, False]
     found = insights.read(world.warehouse, insights.INSIGHTS[0], 2021, 1000)
     assert sum(record["q1"] for record in found if record["department"] == "Late") == 2
+
+
+def test_62_the_task_ends_when_the_insights_have_what_came_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(world)
+    late = iter([b"100,Late\n"])
+
+    @contextmanager
+    def opened() -> Iterator[Warehouse]:
+        with world.connected() as warehouse:
+            refreshing = warehouse.refreshing
+
+            def refreshing_for_long(work: Any) -> Any:
+                answer = refreshing(work)
+                for body in late:
+                    world.load("departments_late.csv", body)
+                return answer
+
+            monkeypatch.setattr(warehouse, "refreshing", refreshing_for_long)
+            yield warehouse
+
+    monkeypatch.setattr(insight_tasks, "warehouse", opened)
+    monkeypatch.setattr(insight_tasks, "current_run", dict)
+    insight_tasks.refresh_insights()
+    assert [insights.freshness(world.warehouse, insight).behind for insight in insights.INSIGHTS] == [False, False]
 
 
 def test_62_what_a_failed_task_has_loaded_is_in_the_insights(

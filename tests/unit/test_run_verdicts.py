@@ -29,11 +29,12 @@ class Run:
         self.pushed: dict[str, Any] = {}
         self.alerts: list[Alert] = []
         self.refreshed = 0
+        self.tries = 1
 
     @property
     def context(self) -> dict[str, Any]:
         task = SimpleNamespace(
-            try_number=1,
+            try_number=self.tries,
             max_tries=3,
             xcom_push=self.pushed.__setitem__,
             xcom_pull=lambda task_ids, key: self.pushed.get(key),  # noqa: ARG005 - the name is Airflow's
@@ -55,7 +56,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     def refresh() -> None:
         found.refreshed += 1
 
-    for module in (history_tasks, landing_tasks):
+    for module in (history_tasks, landing_tasks, upload_tasks):
         monkeypatch.setattr(module, "catch_up", refresh)
     return found
 
@@ -120,6 +121,14 @@ def test_an_upload_that_is_rejected_fails_no_run(
     with pytest.raises(AirflowFailException, match=r"was not loaded: Why\."):
         upload_tasks._told(one)
     assert run.pushed["return_value"]["message"] == "Why."
+
+
+def test_an_upload_that_is_loaded_and_cannot_be_moved_refreshes_the_insights_after_its_last_try(run: Run) -> None:
+    for one, number, refreshed in ((LOADED, 1, 0), (LOADED, 4, 1), (REJECTED, 4, 1)):
+        run.tries = number
+        with pytest.raises(TransientFault), upload_tasks._caught_up(one):
+            raise TransientFault("S3 was away.")
+        assert run.refreshed == refreshed
 
 
 def summaries(*outcomes: Outcome) -> list[dict[str, Any]]:
