@@ -95,7 +95,7 @@ class Refusing:
     """A loader whose warehouse fails so."""
 
     def __init__(self, error: Exception, found: list[Arrival]) -> None:
-        self.store = SimpleNamespace(list=lambda *_, **__: found, bucket="data")
+        self.store = SimpleNamespace(list=lambda *_, **__: found, pinned=lambda listed: listed, bucket="data")
         self.warehouse = SimpleNamespace(now=lambda: ARRIVAL.last_modified)
         self._error = error
 
