@@ -267,7 +267,9 @@ class ObjectStore:
             with s3_faults(f"s3://{self.bucket}"):
                 found: str | None = self.client.get_bucket_versioning(Bucket=self.bucket).get("Status")
                 return found
-        except ConfigurationError:
+        except AccessRefused:
+            raise
+        except (ConfigurationError, TerminalFault):
             return None
 
     def _readable_versions(self, example: Arrival) -> _Readable:
