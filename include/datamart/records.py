@@ -226,12 +226,14 @@ def _cut(data: bytes, first_line: int, last: bool) -> Block:
     lone = _has_lone_cr(array[:used])
     marks = 0
     gaps = lone
-    filled = ends > starts
+    commas = None
     if len(ends):
         ends = _before_line_ends(array, starts, ends, more=lone)
         starts, marks, commas = _odd_beginnings(data, array, starts, ends)
-        gaps |= bool(marks or commas.any())
-        filled = (ends > starts) & ~commas
+    filled = ends > starts
+    if commas is not None:
+        filled[commas] = False
+        gaps |= bool(marks or len(commas))
     blank = int(len(filled) - np.count_nonzero(filled))
     if blank and len(broken):
         broken = np.searchsorted(np.flatnonzero(filled), broken).tolist()
@@ -253,13 +255,12 @@ def _before_line_ends(array: npt.NDArray[np.uint8], starts: Positions, ends: Pos
 
 def _odd_beginnings(
     data: bytes, array: npt.NDArray[np.uint8], starts: Positions, ends: Positions
-) -> tuple[Positions, int, npt.NDArray[np.bool_]]:
+) -> tuple[Positions, int, Positions | None]:
     """Where records begin behind their byte-order marks, how many had one, and which lines are commas alone."""
     first = array[starts]
     odd = np.flatnonzero((first == _COMMA) | (first == _BOM[0]))
-    commas = np.zeros(len(starts), np.bool_)
     if not len(odd):
-        return starts, 0, commas
+        return starts, 0, None
     starts, marks = starts.copy(), 0
     for row in odd[first[odd] == _BOM[0]].tolist():
         behind = _behind_marks(data, int(starts[row]))
@@ -268,8 +269,7 @@ def _odd_beginnings(
     lengths = ends[odd] - starts[odd]
     found = np.flatnonzero(array == _COMMA)
     counts = np.searchsorted(found, ends[odd]) - np.searchsorted(found, starts[odd])
-    commas[odd] = (counts == lengths) & (lengths <= MAX_RECORD_BYTES)
-    return starts, marks, commas
+    return starts, marks, odd[(counts == lengths) & (lengths <= MAX_RECORD_BYTES)]
 
 
 def _behind_marks(data: bytes, position: int) -> int:

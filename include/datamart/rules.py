@@ -57,9 +57,11 @@ def not_blank(values: pa.BinaryArray) -> Mask:
     good = present(values)
     if not good.any():
         return good
-    filled = np.flatnonzero(good)
-    first = _bytes(values)[_offsets(values)[:-1][filled] - _begin(values)]
-    likely = filled[_BLANK_STARTS[first]]
+    starts = _offsets(values)[:-1] - _begin(values)
+    filled = None if good.all() else np.flatnonzero(good)
+    first = _bytes(values)[starts if filled is None else starts[filled]]
+    likely = np.flatnonzero(_BLANK_STARTS[first])
+    likely = likely if filled is None else filled[likely]
     if len(likely):
         blank = pc.match_substring_regex(values.take(pa.array(likely)), options=_BLANK)
         good[likely[blank.to_numpy(zero_copy_only=False)]] = False

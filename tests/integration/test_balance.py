@@ -16,6 +16,7 @@ from datamart.objects import ObjectStore
 from datamart.reasons import Reject
 from datamart.records import Block, read_blocks
 from datamart.tables import Table, table_named
+from datamart.validation import Judged, Validator
 from datamart.warehouse.postgres import PostgresWarehouse
 from tests.integration.world import World, upserted
 
@@ -182,11 +183,14 @@ def test_a_physical_line_more_or_less_stops_the_load(
 
 
 def test_a_rejected_row_that_loses_a_line_stops_the_load(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    arrival = world.put("jobs.csv", LINES)
+    honest, arrival = Validator.judge, world.put("jobs.csv", LINES)
+
+    def careless(judge: Validator, chunk: reader.Chunk) -> Judged:
+        judged = honest(judge, chunk)
+        return replace(judged, rejects=[one._replace(raw=one.raw.split(b"\n")[0]) for one in judged.rejects])
+
     with monkeypatch.context() as planted:
-        planted.setattr(
-            Block, "raw", lambda block, row: block.data[block.starts[row] : block.ends[row]].split(b"\n")[0]
-        )
+        planted.setattr(Validator, "judge", careless)
         with pytest.raises(BalanceError, match="1 in rejected rows"):
             world.loader().load(arrival)
     assert world.judge(arrival).verdict is Verdict.LOADED

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from datamart.errors import ConfigurationError, SourceChanged, TransientFault
+from datamart.errors import BalanceError, ConfigurationError, SourceChanged, TransientFault
 from datamart.fingerprint import rules_in_force
 from datamart.loads import Arrival
 from datamart.objects import EXCHANGE, ObjectStore, rejected_key
@@ -204,6 +204,15 @@ def test_ranges_that_do_not_add_up_to_the_file_stand_for_nothing(
     note = json.loads(corner.store.fetch(key) or b"")
     corner.store.write(key, json.dumps(note | {number: note[number] + 1}).encode())
     assert find_cleaned(corner.store, wanted, plan.prefix) is None
+
+
+def test_ranges_whose_lines_do_not_add_up_to_the_file_stop_the_load(planned: tuple[Corner, Plan, Settings]) -> None:
+    corner, plan, wanted = planned
+    key = plan.key(1, NOTE)
+    note = json.loads(corner.store.fetch(key) or b"")
+    corner.store.write(key, json.dumps(note | {"lines": note["lines"] - 1}).encode())
+    with pytest.raises(BalanceError, match="60 lines in the file"):
+        corner.joined(plan.arrival, wanted, plan)
 
 
 def test_a_range_with_other_rows_than_were_found_is_not_committed(planned: tuple[Corner, Plan, Settings]) -> None:
