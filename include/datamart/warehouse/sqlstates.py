@@ -118,6 +118,8 @@ RULES: tuple[Rule, ...] = (
     Rule("57P04", _GIVE_UP, "The database was dropped. See what docs/operations.md says of a warehouse that is gone."),
     # Class 58: system errors outside of the server.
     Rule("58", _WAIT, "The machine of the server reports an error: check its disks and its log."),
+    # Class P0: errors that functions raise.
+    Rule("P0", _GIVE_UP, "A trigger or function in the warehouse refused it. Look at those that were added by hand."),
     # Class XX: internal errors.
     Rule("XX", _GIVE_UP, _REPORT),
     Rule("XX001", _GIVE_UP, _DAMAGED),
