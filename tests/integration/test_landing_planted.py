@@ -53,9 +53,9 @@ def patched(target: Any, name: str, wrong: Callable[..., Any]) -> Plant:
     return plant
 
 
-def without_loading(right: Any, self: Loader, arrival: Arrival) -> Outcome:
+def without_loading(right: Any, self: Loader, arrival: Arrival, **how: Any) -> Outcome:
     if not arrival.name.startswith("jobs_3"):
-        return right(self, arrival)  # type: ignore[no-any-return]
+        return right(self, arrival, **how)  # type: ignore[no-any-return]
     return Outcome(arrival.arrival_id, "jobs", arrival.key, Verdict.LOADED, Counts(read=1, inserted=1))
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from datamart import load, missing_rows
 from datamart.batches import Batch, arrivals_of
 from datamart.history import plan_history
 from datamart.loads import Arrival, Mode, Outcome, Verdict
@@ -171,12 +172,16 @@ def test_rows_that_a_newer_file_found_as_they_were_stay(zone: Zone) -> None:
     assert zone.world.rows("jobs") == [(1, "x"), (2, "y"), (3, "x")]
 
 
-def test_rows_of_a_newer_copy_stay(zone: Zone) -> None:
+@pytest.mark.parametrize("parts", [0, 1], ids=["known by evidence", "merged"])
+def test_rows_of_a_newer_copy_stay(zone: Zone, parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not parts:
+        for module in (load, missing_rows):
+            monkeypatch.setattr(module, "FEW_ROWS", 0)
     zone.drop("jobs_0.csv", b"1,x\n", at=0)
     late = zone.drop("jobs_1.csv", b"1,y\n", at=1)
     zone.drop("jobs_2.csv", b"1,x\n", at=2)
     refused(zone, late)
-    assert zone.world.sql("SELECT clean_parts FROM ops.loads WHERE verdict = 'duplicate'") == [(0,)]
+    assert zone.world.sql("SELECT clean_parts FROM ops.loads WHERE verdict = 'duplicate'") == [(parts,)]
     assert numbers(zone.look()["jobs_1.csv"]) == (1, 0, 0, 1, 0, 1)
     assert zone.world.rows("jobs") == [(1, "x")]
 

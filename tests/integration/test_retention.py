@@ -234,6 +234,7 @@ def test_a_duplicate_that_was_merged_is_treated_as_one_that_is_loaded(world: Wor
     assert (retention(world).clean().loads, parts(world, copy)) == (1, [])
 
 
+@pytest.mark.usefixtures("known_copies")
 def test_loads_without_clean_parquet_are_not_marked(world: World) -> None:
     world.load("jobs.csv", GOOD)
     copy = world.load("jobs copy.csv", GOOD)

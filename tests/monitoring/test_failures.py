@@ -105,7 +105,7 @@ class Refusing:
     def load(self, *_: Any, **__: Any) -> Outcome:
         raise self._error
 
-    def fail(self, arrival: Arrival, *_: Any) -> Outcome:
+    def fail(self, arrival: Arrival, *_: Any, **__: Any) -> Outcome:
         return Outcome(1, "jobs", arrival.key, Verdict.FAILED, code="fault")
 
 
