@@ -76,6 +76,8 @@ class Block:
     """Lines of Ctrl-Z alone."""
     final: bool = False
     """The file ends here."""
+    reach: int = 0
+    """How much of ``data`` had to be seen to know which records are broken: it may be more than is used."""
 
     def raw(self, index: int) -> bytes:
         """Record ``index`` as it stands in the file, without its line end."""
@@ -202,6 +204,7 @@ def _cut(data: bytes, first_line: int, last: bool) -> Block:
     quoted = np.zeros(len(ends), np.bool_)
     heights: Positions | None = None
     broken: list[int] = []
+    reach = 0
     unclosed, regular = False, True
     used_lines = len(ends)
     if b'"' in data:
@@ -218,8 +221,9 @@ def _cut(data: bytes, first_line: int, last: bool) -> Block:
             quoted[holders[holders < len(ends)]] = True
             used_lines = int(keep[-1]) + 1 if len(ends) else 0
         else:
-            keep, used_lines, unclosed, broken_lines = _join_quoted(data, array, starts, ends, quoted, last, first_line)
-            broken = np.searchsorted(keep, broken_lines).tolist()
+            keep, used_lines, unclosed, reaches = _join_quoted(data, array, starts, ends, quoted, last, first_line)
+            broken = np.searchsorted(keep, list(reaches)).tolist()
+            reach = max(reaches.values(), default=0)
             heights = np.diff(keep, append=used_lines)
             starts, ends, lines, quoted = starts[keep], ends[keep], lines[keep], quoted[keep]
     used = int(ends[-1]) + 1 if len(ends) else 0
@@ -240,7 +244,7 @@ def _cut(data: bytes, first_line: int, last: bool) -> Block:
     return Block(
         data, starts[filled], ends[filled], lines[filled], quoted[filled], blank, unclosed,
         plain=regular and not gaps, used=used, next_line=first_line + used_lines, broken=frozenset(broken),
-        heights=None if heights is None else heights[filled], marks=marks, gaps=gaps,
+        heights=None if heights is None else heights[filled], marks=marks, gaps=gaps, reach=reach,
     )  # fmt: skip
 
 
@@ -317,15 +321,15 @@ def _join_quoted(
     quoted: npt.NDArray[np.bool_],
     last: bool,
     first_line: int,
-) -> tuple[Positions, int, bool, list[int]]:
+) -> tuple[Positions, int, bool, dict[int, int]]:
     """Join the lines of quoted newlines: marks ``quoted``, moves ``ends``.
 
     Returns the lines that begin a record, how many lines the records have, whether the last one never closes its
-    quote, and the lines that have text behind a closing quote.
+    quote, and the lines that have text behind a closing quote, each with the end of what tells so.
     """
     holders = np.unique(np.searchsorted(ends, np.flatnonzero(array == _QUOTE)))
     keep = np.ones(len(ends), np.bool_)
-    broken: list[int] = []
+    broken: dict[int, int] = {}
     next_free = 0
     for line in holders.tolist():
         if line >= len(ends):
@@ -337,7 +341,7 @@ def _join_quoted(
         if behind is not None:
             if behind - start > MAX_RECORD_BYTES:
                 raise _too_long(first_line + line)
-            broken.append(line)
+            broken[line] = behind + 1
             end = int(ends[line])
         elif end is None:
             if not last:

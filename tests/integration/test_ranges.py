@@ -34,6 +34,9 @@ HEADER = b"_x,job_id,department_id,datetime,name,id\r\n"
 TWICE = b"".join(b"%d,Ann %d,2021-01-07T10:00:00Z,%d,%d\n" % (n % 20, n, n, n) for n in range(60))
 QUOTED = b"".join(b'%d,"Ann\r\n""%d"",\n",2021-01-07T10:00:00Z,%d,1\r\n' % (n % 30, n, n) for n in range(40))
 STRAY = b"".join(b'%d,A"nn %d,2021-01-07T10:00:00Z,1,1\n\n"x"y,%d\n' % (n % 9, n, n) for n in range(30)) + b'7,"open'
+OPEN = b"".join(
+    b'%d,"A,2021-01-07T10:00:00Z,1,1\n' % n + b"%d,B,2021-01-07T10:00:00Z,1,1\r\r\n" % n * 9 for n in range(9)
+)
 BLANKS = b"\xef\xbb\xbf\r\n\n" * 2 + b"\n" * 50 + b"1,a,2021-01-07T10:00:00Z,1,1\n" + b"\n" * 50 + b"1,b,x,1,1\r"
 
 
@@ -124,6 +127,7 @@ def corner(object_store: ObjectStore) -> Corner:
 @example(QUOTED, 7, 500, "warn")
 @example(STRAY, 100, 200, "warn")
 @example(BLANKS, 5, 30, "reject")
+@example(OPEN, 30, 100, "warn")
 @example(b"\n" * 90 + HEADER + b"0,5,5,2021-01-07T10:00:00Z,A,1\n" * 9, 20, 30, "warn")
 @example(
     HEADER + b"0," + b"\n0,".join(b"5,5,2021-01-07T10:00:00Z,A %d,%d" % (n, n % 7) for n in range(40)), 20, 60, "warn"

@@ -92,10 +92,17 @@ def cut(pieces: Iterator[bytes], size: int, table: Table, chunk_bytes: int, rang
     """
     digest, counter = hashlib.sha256(), LineCounter()
     reader = Reader(Pieces(counter.of(_seen(pieces, digest))), table, chunk_bytes)
-    starts = [(0, 1)]
+    starts, reach = [(0, 1)], 0
     for block, _ in reader.blocks():
         end = block.offset + block.used
-        if reader.layout is not None and end - starts[-1][0] >= range_bytes and not block.final and end < size:
+        reach = max(reach, block.offset + block.reach)  # who reads a range must see as much
+        if (
+            reader.layout is not None
+            and reach <= end
+            and end - starts[-1][0] >= range_bytes
+            and not block.final
+            and end < size
+        ):
             starts.append((end, block.next_line))
     layout = reader.require_rows()
     ends = [*(start for start, _ in starts[1:]), size]
