@@ -37,7 +37,8 @@ def test_a_corrected_row_stays_as_it_is(demo: Demo, product: Product, capsys: py
     demo.run()
     before = historic(product)
     ((name,),) = product.sql("SELECT department FROM public.departments WHERE id = 10")
-    product.do(f"UPDATE public.departments SET department = '{CORRECTED}' WHERE id = 10")
+    product.put("corrections/", "departments.csv", f"10,{CORRECTED}\n".encode())
+    assert product.run("corrections/")[0] == "success"
     try:
         capsys.readouterr()
         demo.run()
