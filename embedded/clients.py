@@ -82,7 +82,7 @@ def down(settings: Settings) -> int:
     """End a running stack, and what is left of a killed one."""
     process = pidfile.running(settings.pid_file)
     if process:
-        with contextlib.suppress(psutil.NoSuchProcess):  # it may end by itself meanwhile
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may have ended meanwhile
             process.terminate()
             with contextlib.suppress(psutil.TimeoutExpired):
                 process.wait(60)

@@ -14,7 +14,7 @@ from embedded.stacksecrets import USERS, Secrets
 MARK = "EMBEDDED_STACK"
 MAX_SOCKET_FOLDER_BYTES = 60
 """The path of a Unix socket takes at most 107 bytes, its name below the temporary folder up to 40."""
-SHORT_TEMPORARY_FOLDER = "/tmp"  # nosec B108  # the files there have names of their own that nobody can guess
+SHORT_TEMPORARY_FOLDER = "/tmp"  # nosec B108  # the files there have unpredictable names
 FOREIGN = (
     "AIRFLOW", "AWS_", "PG", "DATAMART_", "OPENLINEAGE", "PYTHON", "VIRTUAL_ENV", "MAKE", "MFLAGS", "_AIRFLOW",
 )  # fmt: skip
@@ -23,7 +23,7 @@ OWN_WAREHOUSE = ("AIRFLOW_CONN_WAREHOUSE", "AIRFLOW_CONN_WAREHOUSE_READ")
 OWN = (*OWN_WAREHOUSE, "AIRFLOW_CONN_LANDING_QUEUE")
 """All connections that the caller's environment may bring."""
 OBSERVED_BY = ("AIRFLOW__METRICS__", "AIRFLOW__OPENLINEAGE__")
-"""Sections of Airflow's settings that the caller's environment may bring: who is told of metrics and lineage."""
+"""Sections of Airflow's settings that the caller's environment may set: where metrics and lineage go."""
 OBSERVED_AS = {
     "AIRFLOW__OPENLINEAGE__NAMESPACE": "datamart",
     "AIRFLOW__OPENLINEAGE__DISABLE_SOURCE_CODE": "True",
@@ -80,7 +80,7 @@ def servers(settings: Settings, inner: dict[str, int], s3_config: str, sockets: 
 
 
 def product_variables() -> dict[str, str]:
-    """What the caller's environment brings for the product: settings, connections, and who is told of metrics."""
+    """What the caller's environment brings for the product: settings, connections, and where metrics go."""
     found = {name: value for name, value in os.environ.items() if name.startswith(("DATAMART_", *OBSERVED_BY))}
     return found | {name: os.environ[name] for name in OWN if os.environ.get(name)}
 

@@ -119,7 +119,7 @@ class Ingest:
         for last in (False, True):
             try:
                 loader = self.sessions.loader
-                # A file that is still there after it was loaded could not be moved away; nobody has sent it again.
+                # A file that is still there after it was loaded could not be moved away; it was not sent again.
                 if loader.is_superseded(arrival):
                     return loader.supersede(arrival)
                 return loader.load(arrival, recheck=False)

@@ -15,7 +15,7 @@ from datamart.ingest import GONE
 from datamart.loads import Outcome, Verdict
 
 MOST_TOLD = 100
-"""Files of each verdict that a batch tells of by name; the ledger has the others."""
+"""Files of each verdict that a batch reports by name; the ledger has the others."""
 
 _FINE = (Verdict.LOADED, Verdict.DUPLICATE)
 

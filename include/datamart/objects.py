@@ -422,7 +422,7 @@ class ObjectStore:
             raise SourceChanged(f"s3://{arrival.bucket}/{arrival.key} was sent again after it was listed.")
 
     def _require_copied(self, arrival: Arrival, target: str) -> None:
-        """Compare size and checksums of the copy with those of the source, which is about to be deleted for good."""
+        """Compare size and checksums of the copy with those of the source, which is deleted next."""
         source = self.client.head_object(**_named(arrival), IfMatch=arrival.etag, ChecksumMode="ENABLED")
         copy = self.client.head_object(Bucket=self.bucket, Key=target, ChecksumMode="ENABLED")
         compared = ["ContentLength"]

@@ -293,7 +293,7 @@ class Warehouse(ABC):
         return int(counted[0][0])
 
     def rows_as_loaded(self, table: Table, load_id: int) -> int:  # noqa: ARG002 - a dialect may know
-        """Rows that a load put there and that nobody has written since, by what the server knows; -1: it does not."""
+        """Rows that a load wrote and that were not written since, as the server can prove; -1: it cannot."""
         return -1
 
     def find_load(self, load_id: int) -> Outcome | None:
