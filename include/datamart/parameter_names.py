@@ -6,22 +6,33 @@ An unknown name is never ignored in silence where it may have been meant to rest
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 MAX_SHOWN_LENGTH = 60
 _MIN_PREFIX_LENGTH = 3
+_MIN_CONTAINED_LENGTH = 6
+_MAX_SUFFIX_LENGTH = 2
 _MAX_COMPARED_LENGTH = 40
 _SEPARATORS = re.compile(r"[^0-9a-z]+")
+_HTML_ESCAPE = re.compile(r"\A(?:amp;)+", re.IGNORECASE)
 
 
-def nearest_name(name: str, known: Iterable[str]) -> str | None:
+def nearest_name(name: str, known: Iterable[str], whole: Collection[str] = ()) -> str | None:
     """The known name that ``name`` is a spelling of or a typing error in; None when it resembles none of them.
 
     ``dryRun``, ``dry-run``, ``DRY_RUN``, ``file[]`` and ``dry`` are spellings; ``yaer`` is a typing error. One letter
-    may be wrong, missing, added, or two may be swapped; in names of six letters or more, two.
+    may be wrong, missing, added, or two may be swapped; in names of six letters or more, two. A name may also have up
+    to two letters more at its end (``years``), or contain a known name of six letters or more (``only_dry_run``).
+    ``amp;`` at the beginning is left out: it comes from a URL that was copied from HTML.
+
+    Names in ``whole`` are compared as a whole: part of one, or a name that contains one, does not resemble it.
     """
-    plain = _plain(name)
-    found = [(distance, one) for one in known if (distance := _distance(plain, _plain(one))) is not None]
+    plain = _plain(_HTML_ESCAPE.sub("", name))
+    found = [
+        (distance, one)
+        for one in known
+        if (distance := _distance(plain, _plain(one), is_whole=one in whole)) is not None
+    ]
     return min(found)[1] if found else None
 
 
@@ -44,16 +55,29 @@ def unknown_name(name: str, known: Iterable[str], kind: str = "parameter") -> st
 
 
 def _plain(name: str) -> str:
-    return _SEPARATORS.sub("", name[:_MAX_COMPARED_LENGTH].lower())
+    return _SEPARATORS.sub("", name.lower())
 
 
-def _distance(name: str, known: str) -> int | None:
+def _distance(name: str, known: str, *, is_whole: bool) -> int | None:
     """Typing errors between two plain names; None when they are too many."""
-    if len(name) >= _MIN_PREFIX_LENGTH and (known.startswith(name) or name.startswith(known)):
-        return 0 if name == known else 1
+    if name == known:
+        return 0
+    if not is_whole and _is_part(name, known):
+        return 1
+    if len(name) > _MAX_COMPARED_LENGTH:
+        return None
     most = 1 if len(known) < 6 else 2
     distance = _edits(name, known)
     return distance if distance <= most else None
+
+
+def _is_part(name: str, known: str) -> bool:
+    """Whether one of two plain names is so large a part of the other that it may have been meant."""
+    if len(name) >= _MIN_PREFIX_LENGTH and known.startswith(name):
+        return True
+    if len(known) >= _MIN_CONTAINED_LENGTH:
+        return known in name
+    return name.startswith(known) and len(name) - len(known) <= _MAX_SUFFIX_LENGTH
 
 
 def _edits(one: str, other: str) -> int:

@@ -20,7 +20,7 @@ from data_api_app.refusals import Refused
 from datamart.parameter_names import nearest_name, shown_name, unknown_name
 
 LOGIN_FIELDS = ("username", "password")
-"""Fields that every form may have."""
+"""Fields that every form may have. Names that are part of one, as ``user``, limit nothing and are harmless."""
 OLDER_API = frozenset({("POST", "/upload"), ("GET", "/insights")})
 """Routes whose clients may send names that mean nothing here, as cache busters and fields of OAuth are."""
 
@@ -75,7 +75,7 @@ class KnownNames:
                 continue
             if len(ignored) >= MAX_IGNORED:
                 raise Refused(400, f"The request has more than {MAX_IGNORED} names that this route does not know.")
-            nearest = nearest_name(name, known)
+            nearest = nearest_name(name, known, whole=LOGIN_FIELDS)
             elsewhere = self._elsewhere(name, place) if nearest is None else None
             if elsewhere:
                 raise Refused(400, elsewhere)
@@ -90,7 +90,7 @@ class KnownNames:
         for other, text in _PLACES.items():
             if other == place:
                 continue
-            found = nearest_name(name, getattr(self, other))
+            found = nearest_name(name, getattr(self, other), whole=LOGIN_FIELDS)
             if found is not None:
                 return (
                     f"{shown_name(name)} was sent {_SENT[place]}, but '{found}' {text.format(found)}. Nothing was done."

@@ -17,6 +17,10 @@ INSIGHTS = ("table", "limit", "year", "format", "fresh")
         ("dry.run", "dry_run"), ("dry", "dry_run"), ("dry_rum", "dry_run"), ("dyr_run", "dry_run"),
         ("dry_run ", "dry_run"), ("repair", "repairs"), ("files", "file"), ("file[]", "file"), ("Wait", "wait"),
         ("idempotency_key", "Idempotency-Key"), ("idempotencyKey", "Idempotency-Key"), ("user", "username"),
+        ("waitt", "wait"), ("file_2", "file"), ("only_dry_run", "dry_run"), ("test_dry_run", "dry_run"),
+        ("dry_run_only", "dry_run"), ("isDryRunEnabled", "dry_run"), (f"{'please_' * 20}dry_run", "dry_run"),
+        ("amp;dry_run", "dry_run"), ("AMP;wait", "wait"), ("amp;amp;file", "file"),
+        ("X-Idempotency-Key", "Idempotency-Key"),
     ],
 )  # fmt: skip
 def test_spellings_and_typing_errors_of_an_upload(name: str, meant: str) -> None:
@@ -32,6 +36,9 @@ def test_spellings_and_typing_errors_of_an_upload(name: str, meant: str) -> None
         ("tabel", "table"),
         ("fromat", "format"),
         ("lmit", "limit"),
+        ("amp;year", "year"),
+        ("Amp;table", "table"),
+        ("output_format", "format"),
     ],
 )
 def test_spellings_and_typing_errors_of_the_insights(name: str, meant: str) -> None:
@@ -44,10 +51,24 @@ def test_spellings_and_typing_errors_of_the_insights(name: str, meant: str) -> N
     [
         "_", "t", "ts", "v", "cb", "nocache", "cachebuster", "timestamp", "time", "rand", "r", "", "é", "utm_source",
         "grant_type", "scope", "client_id", "client_secret", "redirect_uri", "state", "code", "access_token",
+        "filename", "fileName", "fileSize", "file_type", "filetype", "waiting_room", "profile", "amp;_", "amp;", "amp",
     ],
 )  # fmt: skip
 def test_cache_busters_and_oauth_fields_resemble_no_name(name: str, known: tuple[str, ...]) -> None:
     assert nearest_name(name, known) is None
+
+
+@pytest.mark.parametrize("name", ["user", "user_id", "pass", "usernames_of_team", "old_password"])
+def test_names_that_are_compared_as_a_whole_may_have_companions(name: str) -> None:
+    assert nearest_name(name, UPLOAD, whole=("username", "password")) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("userName", "username"), ("usernam", "username"), ("amp;username", "username"), ("passwrd", "password")],
+)
+def test_names_that_are_compared_as_a_whole_may_be_mistyped(name: str, meant: str) -> None:
+    assert nearest_name(name, UPLOAD, whole=("username", "password")) == meant
 
 
 def test_a_name_that_is_never_ending_is_compared_in_no_time() -> None:
