@@ -13,7 +13,7 @@ from fastapi import Request
 from data_api_app.refusals import Refused
 from datamart.errors import BackupDamaged, ChangeRefused, ConfigurationError
 from datamart.loads import LARGEST_ID, Outcome, Verdict
-from datamart.recovery.catalogue import Catalogue
+from datamart.recovery.catalogue import LATEST, Catalogue
 from datamart.recovery.point import Wanted, find_point
 from datamart.tables import table_named
 from datamart.warehouse.base import Warehouse
@@ -26,23 +26,24 @@ async def require_restorable(request: Request, wanted: Wanted) -> None:
         Refused: 404, there is no such backup, or it does not hold the table; 409, it is damaged, or there is none at
             all; 422, the moment is in the future or before all backups; 400, both are given.
     """
-    if wanted.at is not None and wanted.backup_id is not None:
+    named = wanted.backup_id not in (None, LATEST)
+    if wanted.at is not None and named:
         raise Refused(400, "Send either backup_id or at: a moment finds its backup itself.")
     sources = request.app.state.sources
     table = table_named(wanted.table)
 
     def look(warehouse: Warehouse) -> None:
         catalogue = Catalogue(sources.backups())
-        newest = wanted.at is None and wanted.backup_id is None
+        newest = wanted.at is None and not named
         if not (newest and _is_in_a_backup(catalogue, table.name)):
             find_point(warehouse, sources.backups(), table, wanted)
 
-    with _refused(422 if wanted.at is not None else 404 if wanted.backup_id else 409):
+    with _refused(422 if wanted.at is not None else 404 if named else 409):
         await sources.ask(look)
 
 
 async def require_backup(request: Request, backup_id: str | None) -> None:
-    """There is such a backup; with None, there is any.
+    """There is such a backup; with None or ``latest``, there is any.
 
     Raises:
         Refused: 404, there is none of that id; 409, its manifest is damaged, or there is none at all.
@@ -51,12 +52,12 @@ async def require_backup(request: Request, backup_id: str | None) -> None:
 
     def look() -> None:
         catalogue = Catalogue(sources.backups())
-        if backup_id is not None:
+        if backup_id is not None and backup_id != LATEST:
             catalogue.read(backup_id)
         elif not catalogue.ids:
             raise ConfigurationError("There is no backup at all. Take one first, by POST /backup.")
 
-    with _refused(404 if backup_id else 409):
+    with _refused(404 if backup_id not in (None, LATEST) else 409):
         await sources.thread(look)
 
 
