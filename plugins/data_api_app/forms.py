@@ -25,7 +25,8 @@ CONTENT_ENCODINGS = ("gzip", "identity")
 
 _MAX_GZIP_MEMBERS = 16
 _GZIP = 16 + zlib.MAX_WBITS
-_AS_IT_IS = ("", "7bit", "8bit", "binary")
+_AS_IT_IS = ("", "7bit", "8bit", "binary", "7-bit", "8-bit", "utf-8", "utf8", "none", "identity")
+"""Transfer encodings that change nothing, as clients write them: the last six are not in RFC 2045."""
 _BAD_QUOTED_PRINTABLE = re.compile(rb"=(?![0-9A-Fa-f]{2}|[ \t]*(?:\r?\n|$))")
 
 
@@ -43,7 +44,9 @@ async def read_form(request: Request) -> FormData:
     kind = media_type(request)
     try:
         if kind == MULTIPART:
-            _require_boundary(request)
+            if not _has_boundary(request):
+                await _require_empty(request)
+                return FormData()
             stream = request.stream()
             parser = _Parser(request.headers, stream, max_files=MAX_FILES, max_fields=MAX_FIELDS)
             return await parser.parse()
@@ -180,11 +183,15 @@ def _decoded(body: bytes, encoding: str) -> bytes:
     return body
 
 
-def _require_boundary(request: Request) -> None:
-    declared = request.headers.get("content-type", "")
+def _has_boundary(request: Request) -> bool:
     message = Message()
-    message["Content-Type"] = declared
-    if not message.get_boundary():
+    message["Content-Type"] = request.headers.get("content-type", "")
+    return bool(message.get_boundary())
+
+
+async def _require_empty(request: Request) -> None:
+    """A form without a boundary has no body: some clients declare a form and send none."""
+    if await request.body():
         raise Refused(
             400,
             "The header Content-Type has no boundary, so the parts of the form cannot be told apart. Do not set this "

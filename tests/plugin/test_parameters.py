@@ -120,6 +120,12 @@ def test_what_changes_something_knows_no_other_names(app: FastAPI, place: str) -
         ("/upload?dryRun=true", "dry_run"),
         ("/upload?dry-run", "dry_run"),
         ("/upload?repair=1", "repairs"),
+        ("/upload?wait=1&amp;dry_run=true", "dry_run"),
+        ("/upload?AMP;dry_run=true", "dry_run"),
+        ("/upload?only_dry_run=true", "dry_run"),
+        ("/upload?test_dry_run=true", "dry_run"),
+        ("/upload?waitt=1", "wait"),
+        ("/restore?table=jobs&amp;dry_run=true", "dry_run"),
     ],
 )
 def test_a_parameter_of_a_request_that_changes_something_is_not_passed_over(
@@ -133,6 +139,7 @@ def test_a_parameter_of_a_request_that_changes_something_is_not_passed_over(
     ("target", "meant"),
     [
         ("/insights?table=X&yaer=2022", "year"), ("/insights?table=X&Limit=1", "limit"), ("/insights?tabel=X", "table"),
+        ("/insights?table=X&amp;year=2022", "year"), ("/insights?table=X&years=2022", "year"),
         ("/loads?tabel=jobs", "table"), ("/loads?table=jobs&verdct=loaded", "verdict"), ("/insights/charts?yr=1", None),
         ("/loads/days?mode=x", None), ("/backups?table=jobs", None), ("/health?verbose=1", None), ("/?x=1", None),
         ("/loads/1?table=jobs", None), ("/docs?x=1", None), ("/openapi.json?x=1", None), ("/pages/loads?q=1", None),
@@ -145,7 +152,13 @@ def test_a_parameter_of_a_question_is_not_passed_over(real: World, target: str, 
     assert meant is None or f"Did you mean '{meant}'?" in answer.json["error"]
 
 
-@pytest.mark.parametrize("name", ["_", "cb", "nocache", "timestamp", "grant_type", "x\u00e9", 'a"b'])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_", "cb", "nocache", "timestamp", "grant_type", "x\u00e9", 'a"b', "amp;_", "filename", "fileName", "fileSize",
+        "file_type", "filetype", "user",
+    ],
+)  # fmt: skip
 def test_older_routes_pass_names_that_resemble_none_with_a_warning(real: World, name: str) -> None:
     answers = [
         real.send(posted("/upload", headers=BEARER, params={name: "1"}, files={"other": ("jobs.csv", b"1,a\n")})),
@@ -170,7 +183,9 @@ def test_known_parameters_alone_warn_of_nothing(real: World) -> None:
     assert (answer.status, "warning" in answer.headers) == (400, False)
 
 
-@pytest.mark.parametrize("name", ["dry_run", "dryRun", "wait", "repairs", "Repairs", "idempotency_key", "files"])
+@pytest.mark.parametrize(
+    "name", ["dry_run", "dryRun", "wait", "repairs", "Repairs", "idempotency_key", "files", "user_name"]
+)
 def test_a_field_of_an_upload_that_is_meant_for_something_is_refused(real: World, name: str) -> None:
     answer = real.send(posted("/upload", headers=BEARER, data={name: "true"}, files=FILE))
     assert answer.status == 400, answer.json
@@ -213,7 +228,15 @@ def test_a_body_that_would_be_ignored_is_refused(real: World, options: dict[str,
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"json": {}}, {"json": None}, {"content": b""}, {"content": b"", "headers": {"Content-Type": URLENCODED}}],
+    [
+        {},
+        {"json": {}},
+        {"json": None},
+        {"content": b""},
+        {"content": b"", "headers": {"Content-Type": URLENCODED}},
+        {"content": b"", "headers": {"Content-Type": "multipart/form-data"}},
+        {"content": b"", "headers": {"Content-Type": "multipart/form-data; boundary=x"}},
+    ],
     ids=str,
 )
 def test_a_body_that_says_nothing_is_none(real: World, options: dict[str, Any]) -> None:

@@ -121,6 +121,12 @@ def test_a_form_without_a_boundary(world: World, kind: str, known: bool) -> None
     assert_refused(answer, 400, "has no boundary", "Do not set this header yourself")
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_an_empty_body_is_no_form_and_needs_no_boundary(world: World, known: bool) -> None:
+    answer = send(world, (BEARER if known else {}) | {"Content-Type": "multipart/form-data"}, b"")
+    assert_refused(answer, *((400, "holds no file") if known else (401, "Who are you?")))
+
+
 def test_a_form_that_is_nonsense(world: World) -> None:
     assert_refused(send(world, BEARER | {"Content-Type": "multipart/form-data; boundary=x"}, b"garbage"), 400, "form")
 
@@ -159,7 +165,9 @@ def encoded(encoding: str, body: bytes) -> tuple[dict[str, str], bytes]:
     return part(f"{names}\r\nContent-Transfer-Encoding: {encoding}", body)
 
 
-@pytest.mark.parametrize("encoding", ["7bit", "8bit", "binary", "Binary", ""])
+@pytest.mark.parametrize(
+    "encoding", ["7bit", "8bit", "binary", "Binary", "", "8-bit", "7-Bit", "UTF-8", "utf8", "none", "identity"]
+)
 def test_a_part_that_says_it_is_as_it_is(world: World, encoding: str) -> None:
     assert_read(send(world, *encoded(encoding, BODY)))
 
