@@ -59,6 +59,8 @@ FOLDERS: dict[str, Callable[[Path], str]] = {
     "too long a name": lambda folder: str(folder / ("a" * 300)),
     "too long a path": lambda folder: str(folder / "/".join(["a" * 200] * 25)),
     "no such user": lambda _folder: "~no-such-user/stack",
+    "the root": lambda _folder: "/",
+    "the root by another name": lambda _folder: "/tmp/../..",
     "a circle": lambda folder: str(looped(folder) / "stack"),
 }
 
@@ -160,6 +162,18 @@ def test_damaged_notes_are_no_ports(text: str, tmp_path: Path) -> None:
     (tmp_path / "stack").mkdir()
     (tmp_path / "stack" / "settings.json").write_text(text)
     assert settings.for_client().ports == settings.PORTS
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]"])
+def test_health_with_damaged_variables_is_one_sentence(text: str, run: Run) -> None:
+    own = settings.for_client()
+    own.secrets_dir.mkdir(parents=True)
+    running(State.UP, airflow=True)
+    (own.secrets_dir / "variables.json").write_text(text)
+    code, _, err = run("health")
+    assert code == 1
+    assert len(err.splitlines()) == 1
+    assert "variables.json is damaged" in err
 
 
 def running(state: State, **facts: object) -> None:
