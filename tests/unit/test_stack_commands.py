@@ -16,10 +16,11 @@ import psutil
 import psycopg2
 import pytest
 
-from embedded import environment, faults, pidfile, ports, settings
+from embedded import environment, faults, pidfile, ports, settings, up
 from embedded.__main__ import COMMANDS, main
 from embedded.errors import SettingError, StackError
 from embedded.pidfile import State
+from tests.free_ports import free_ports
 
 Run = Callable[..., tuple[int, str, str]]
 OTHER_USER = 54_321
@@ -132,6 +133,38 @@ def test_a_port_in_use_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch
     assert len(err.splitlines()) == 1
     assert "is busy" in err
     assert not settings.for_client().ports_file.exists(), "a start that was refused is remembered"
+
+
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ports on which nothing listens."""
+    for name, port in zip(settings.PORTS, free_ports(len(settings.PORTS)), strict=True):
+        monkeypatch.setenv(name, str(port))
+
+
+@pytest.mark.usefixtures("free")
+def test_a_start_with_a_setting_that_cannot_work_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATAMART_TYPO", "1")
+    code, out, err = run("up")
+    assert (code, out) == (2, "")
+    assert err.startswith("Unknown settings: DATAMART_TYPO.")
+    assert len(err.splitlines()) == 1
+    own = settings.for_client()
+    assert not own.ports_file.exists(), "a start that was refused is remembered"
+    assert list(own.secrets_dir.iterdir()) == []
+
+
+@pytest.mark.usefixtures("free")
+def test_a_start_says_which_variables_it_uses_again(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "stack" / "secrets").mkdir(parents=True)
+    with monkeypatch.context() as first:
+        first.setenv("DATAMART_ALERT_WEBHOOK", "hook_of_the_first_start")
+        environment.remember(settings.for_start())
+    monkeypatch.setattr(up, "_run", lambda _settings, _console: 0)
+    code, out, err = run("up")
+    assert (code, err) == (0, "")
+    assert "Variables of the last start are used again: DATAMART_ALERT_WEBHOOK. " in out
+    assert "hook_of_the_first_start" not in out
 
 
 def test_one_port_for_two_servers_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
