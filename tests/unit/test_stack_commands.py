@@ -137,7 +137,8 @@ def test_a_port_in_use_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture
 def free(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ports on which nothing listens."""
+    """Ports on which nothing listens; a start ends before its servers."""
+    monkeypatch.setattr(up, "_run", lambda _settings, _console: 0)
     for name, port in zip(settings.PORTS, free_ports(len(settings.PORTS)), strict=True):
         monkeypatch.setenv(name, str(port))
 
@@ -160,7 +161,6 @@ def test_a_start_says_which_variables_it_uses_again(run: Run, tmp_path: Path, mo
     with monkeypatch.context() as first:
         first.setenv("DATAMART_ALERT_WEBHOOK", "hook_of_the_first_start")
         environment.remember(settings.for_start())
-    monkeypatch.setattr(up, "_run", lambda _settings, _console: 0)
     code, out, err = run("up")
     assert (code, err) == (0, "")
     assert "Variables of the last start are used again: DATAMART_ALERT_WEBHOOK. " in out
