@@ -13,7 +13,7 @@ help: ## show this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' | awk -F'|' '{gsub(/[$$][$$]/, "$$"); printf "  %-8s %s\n", $$1, $$2}'
 	@echo
 	@echo "Variables (environment): AIRFLOW_PORT=8080 S3_PORT=8333 POSTGRES_PORT=5433 STACK_DIR=.stack NO_DEMO=1 NO_AIRFLOW=1"
-	@echo "A stack keeps its ports: give them once. STACK_DIR is needed at every command."
+	@echo "A stack keeps its ports and the product's variables: give them once. STACK_DIR is needed at every command."
 
 run: $(STAMP) ## start PostgreSQL, S3 and Airflow, load the sample data, print the insights, stay up
 	@exec $(PY) -m embedded up

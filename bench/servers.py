@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from psycopg2 import sql
 from bench import OUT, REPOSITORY
 from embedded import environment, objectstore, postgres, stacksecrets
 from embedded.settings import DATA_BUCKET, Settings
+from embedded.supervisor import die_with_parent
 from tests.stack import Stack
 
 WAREHOUSE = "warehouse"
@@ -76,6 +78,7 @@ class StackWithPeers(Stack):
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=die_with_parent(signal.SIGTERM),
             )
 
 

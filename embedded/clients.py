@@ -71,7 +71,7 @@ def health(settings: Settings) -> int:
         )
     asked = subprocess.run(  # nosec B603  # a fixed command
         [sys.executable, "-m", "datamart_airflow.watch", "--once"],
-        env=environment.of_running_stack(settings, stacksecrets.load(settings.secrets_dir)),
+        env=environment.airflow(settings, stacksecrets.load(settings.secrets_dir)),
         cwd=settings.work_dir,
         check=False,
     )

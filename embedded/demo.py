@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from embedded import objectstore, provision
+from embedded import environment, objectstore, provision
 from embedded.airflow_api import AirflowApi, ApiError
 from embedded.console import Console, table
 from embedded.errors import StackError
@@ -42,7 +42,9 @@ class Demo:
     def run(self) -> None:
         """Load the sample data into a new stack; print the insights of any."""
         self._wait_for_dag(LOAD_DAG)
-        if self._pending.exists() or self._is_new():
+        if environment.names_own_warehouse(self.settings) and not self.settings.samples_anywhere:
+            self.console.say("No sample data is loaded into a warehouse of your own; NO_DEMO=0 make run loads it")
+        elif self._pending.exists() or self._is_new():
             self._load_samples()
         else:
             self.console.say("The sample data is not loaded again: this stack has data already")

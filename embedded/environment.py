@@ -2,12 +2,13 @@
 
 import json
 import os
+import sys
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
+from typing import get_args
 
 from embedded import postgres, stacksecrets
+from embedded.errors import SettingError, StackError
 from embedded.settings import BACKUP_BUCKET, DATA_BUCKET, HOST, REGION, REPOSITORY, Settings
 from embedded.stacksecrets import USERS, Secrets
 
@@ -24,6 +25,8 @@ OWN = (*OWN_WAREHOUSE, "AIRFLOW_CONN_LANDING_QUEUE")
 """All connections that the caller's environment may bring."""
 OBSERVED_BY = ("AIRFLOW__METRICS__", "AIRFLOW__OPENLINEAGE__")
 """Sections of Airflow's settings that the caller's environment may set: where metrics and lineage go."""
+PRODUCT = ("DATAMART_", "OTEL_", *OBSERVED_BY)
+"""How the names of the variables begin that are for the product, beside its connections."""
 OBSERVED_AS = {
     "AIRFLOW__OPENLINEAGE__NAMESPACE": "datamart",
     "AIRFLOW__OPENLINEAGE__DISABLE_SOURCE_CODE": "True",
@@ -79,31 +82,111 @@ def servers(settings: Settings, inner: dict[str, int], s3_config: str, sockets: 
     }
 
 
-def product_variables() -> dict[str, str]:
+def given_variables() -> dict[str, str]:
     """What the caller's environment brings for the product: settings, connections, and where metrics go."""
-    found = {name: value for name, value in os.environ.items() if name.startswith(("DATAMART_", *OBSERVED_BY))}
-    return found | {name: os.environ[name] for name in OWN if os.environ.get(name)}
+    return {name: value for name, value in os.environ.items() if name.startswith(PRODUCT) or name in OWN}
+
+
+def product_variables(settings: Settings) -> dict[str, str]:
+    """The variables of the caller's environment, and those of the stack's last start that it does not name.
+
+    An empty variable is dropped, except a setting that an empty value switches off.
+
+    Raises:
+        StackError: the file of remembered variables is damaged.
+    """
+    found = _remembered_variables(settings) | given_variables()
+    return {name: value for name, value in found.items() if value or _is_switched_off_by_empty(name)}
+
+
+def reused_variables(settings: Settings) -> list[str]:
+    """The names of the variables that come from the stack's last start alone."""
+    return sorted(set(product_variables(settings)) - set(given_variables()))
+
+
+def names_own_warehouse(settings: Settings) -> bool:
+    """Whether a variable names another warehouse than the stack's own."""
+    return not product_variables(settings).keys().isdisjoint(OWN_WAREHOUSE)
+
+
+def require_valid(settings: Settings) -> None:
+    """Refuse settings that cannot work before anything starts with them, or remembers them.
+
+    Raises:
+        SettingError: a setting is unknown or has a value that does not fit.
+    """
+    include_product()
+    from datamart.errors import ConfigurationError
+    from datamart.settings import load_settings
+
+    try:
+        load_settings(product_variables(settings))
+    except ConfigurationError as error:
+        reused = [name for name in reused_variables(settings) if name.startswith("DATAMART_")]
+        advice = f" {_how_to_drop(reused)}" if reused else ""
+        raise SettingError(f"{error}{advice}") from None
+
+
+def reuse_notice(settings: Settings) -> str:
+    """The line that names the variables of the last start, never their values; empty when there are none."""
+    reused = reused_variables(settings)
+    return _how_to_drop(reused) if reused else ""
+
+
+def _how_to_drop(names: list[str]) -> str:
+    return f"Variables of the last start are used again: {', '.join(names)}. To drop one: {names[0]}= make run"
 
 
 def remember(settings: Settings) -> None:
-    """Keep the product's variables with the stack: `health` must ask the warehouse that the stack loads."""
-    stacksecrets.write_private(_remembered(settings), json.dumps(product_variables()))
+    """Keep the product's variables with the stack, for its next start and for `health`."""
+    stacksecrets.write_private(_variables_file(settings), json.dumps(product_variables(settings)))
 
 
-def of_running_stack(settings: Settings, secrets: Secrets) -> dict[str, str]:
-    """Airflow's settings as they were at the start; variables of the caller come before those."""
-    remembered: dict[str, str] = {}
-    with suppress(FileNotFoundError, ValueError):  # a stack of the version before has none
-        remembered = json.loads(_remembered(settings).read_text())
-    return airflow(settings, secrets, remembered | product_variables())
+def _remembered_variables(settings: Settings) -> dict[str, str]:
+    """The variables of the last start; a stack of the version before has none."""
+    file = _variables_file(settings)
+    try:
+        known = json.loads(file.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        known = None
+    if not isinstance(known, dict) or not all(isinstance(value, str) for value in known.values()):
+        raise StackError(
+            f"The variables of the stack's last start cannot be read, {file} is damaged. "
+            "Delete that file, end the stack, and give make run all variables that the stack needs."
+        )
+    return known
 
 
-def _remembered(settings: Settings) -> Path:
+def _variables_file(settings: Settings) -> Path:
     return settings.secrets_dir / "variables.json"
 
 
-def airflow(settings: Settings, secrets: Secrets, product: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Airflow's settings; ``product`` are the product's variables, by default those of the caller's environment."""
+def _is_switched_off_by_empty(name: str) -> bool:
+    """Whether an empty value of a setting means something else than no value: no limit, or no watching."""
+    include_product()
+    from datamart.settings import Settings as ProductSettings
+
+    if not name.startswith("DATAMART_"):
+        return False
+    field = ProductSettings.model_fields.get(name.removeprefix("DATAMART_").lower())
+    return field is not None and field.default is not None and type(None) in get_args(field.annotation)
+
+
+def include_product() -> None:
+    """Make the product's modules importable in this process."""
+    include = str(REPOSITORY / "include")
+    if include not in sys.path:
+        sys.path.insert(0, include)
+
+
+def airflow(settings: Settings, secrets: Secrets) -> dict[str, str]:
+    """Airflow's settings, with the product's variables.
+
+    Raises:
+        StackError: the file of remembered variables is damaged.
+    """
     metadata = postgres.uri(settings, "airflow", secrets.postgres_airflow, "airflow")
     options = {
         "CORE__EXECUTOR": "LocalExecutor",
@@ -142,7 +225,7 @@ def airflow(settings: Settings, secrets: Secrets, product: Mapping[str, str] | N
     return (
         OBSERVED_AS
         | base(settings)
-        | (product_variables() if product is None else product)
+        | product_variables(settings)
         | {
             "AIRFLOW_HOME": str(settings.airflow_home),
             "PYTHONPATH": str(REPOSITORY / "include"),

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 from contextlib import closing
@@ -11,7 +10,7 @@ import psycopg2
 from psycopg2 import sql
 
 from embedded import postgres
-from embedded.environment import OWN_WAREHOUSE
+from embedded.environment import OWN_WAREHOUSE, include_product, names_own_warehouse
 from embedded.environment import airflow as airflow_environment
 from embedded.errors import StackError
 from embedded.settings import HOST, REGION, REPOSITORY, Settings
@@ -20,7 +19,7 @@ from embedded.stacksecrets import Secrets
 
 def migrate_warehouse(settings: Settings, secrets: Secrets) -> None:
     """Make or update the warehouse's schemas and tables."""
-    _include_product()
+    include_product()
     from datamart.migrations import migrate
     from datamart.warehouse.postgres import PostgresWarehouse
 
@@ -31,9 +30,9 @@ def migrate_warehouse(settings: Settings, secrets: Secrets) -> None:
 
 def has_rows(settings: Settings, secrets: Secrets) -> bool:
     """Whether a table of the stack's own warehouse has a row; a warehouse elsewhere is not asked."""
-    if any(os.environ.get(name) for name in OWN_WAREHOUSE):
+    if names_own_warehouse(settings):
         return False
-    _include_product()
+    include_product()
     from datamart.tables import TABLES
 
     uri = postgres.uri(settings, postgres.OWNER, secrets.postgres_warehouse, "warehouse")
@@ -45,15 +44,8 @@ def has_rows(settings: Settings, secrets: Secrets) -> bool:
     return False
 
 
-def _include_product() -> None:
-    """Make the product's modules importable in this process."""
-    include = str(REPOSITORY / "include")
-    if include not in sys.path:
-        sys.path.insert(0, include)
-
-
 def migrate_own_warehouse(settings: Settings, secrets: Secrets) -> bool:
-    """The same for a warehouse that the caller's environment names; False when it names none.
+    """The same for a warehouse that a variable names; False when none does.
 
     Raises:
         StackError: it names one for writing without one for reading, or it could not be brought up to date.

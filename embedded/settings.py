@@ -32,6 +32,8 @@ class Settings:
     postgres_port: int
     demo: bool
     airflow: bool
+    samples_anywhere: bool = False
+    """Whether the samples are asked for even where the warehouse is not the stack's own."""
 
     @property
     def logs(self) -> Path:
@@ -130,6 +132,7 @@ def _settings(stack_dir: Path, running: Mapping[str, object]) -> Settings:
         postgres_port=ports["POSTGRES_PORT"],
         demo=airflow and not _flag("NO_DEMO"),
         airflow=airflow,
+        samples_anywhere=bool(os.environ.get("NO_DEMO")) and not _flag("NO_DEMO"),
     )
 
 
@@ -145,6 +148,8 @@ def _stack_dir(*, open_to_root: bool) -> Path:
         folder = (folder if folder.is_absolute() else REPOSITORY / folder).resolve()
         if folder.exists() and not folder.is_dir():
             raise SettingError(f"STACK_DIR={text} is a file. Set STACK_DIR to a folder.")
+        if folder == Path(folder.anchor):
+            raise SettingError(f"STACK_DIR={text} is the root of the file system. Set STACK_DIR to a folder below it.")
         there = next(one for one in folder.parents if one.exists())
         if not there.is_dir():
             raise SettingError(f"STACK_DIR={text} lies below {there}, which is a file. Set STACK_DIR to a folder.")

@@ -70,7 +70,7 @@ class Supervisor:
                 user=user,
                 group=primary_group(user),
                 extra_groups=[] if user else None,
-                preexec_fn=_die_with_parent(SIGNALS.get(name, signal.SIGTERM)),
+                preexec_fn=die_with_parent(SIGNALS.get(name, signal.SIGTERM)),
             )
         self.children[name] = Child(name, process, log)
 
@@ -139,13 +139,19 @@ def _tail(log: Path, lines: int = 8) -> str:
     return "\n".join(f"  | {line[:200]}" for line in text)
 
 
-def _die_with_parent(number: int) -> Callable[[], None] | None:
-    """On Linux the kernel signals the process when its parent dies, were it by SIGKILL."""
+def die_with_parent(number: int) -> Callable[[], None] | None:
+    """For ``preexec_fn``: on Linux the kernel signals the process when its parent dies, were it by SIGKILL.
+
+    To the kernel the parent is the thread that starts the process, which therefore must live as long.
+    """
     if not sys.platform.startswith("linux"):
         return None
     prctl = ctypes.CDLL(None).prctl
+    parent = os.getpid()
 
     def request() -> None:
         prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+        if os.getppid() != parent:  # it died before the kernel was asked
+            os.kill(os.getpid(), number)
 
     return request

@@ -33,8 +33,10 @@ def up(settings: Settings) -> int:
         if ended:
             console.say(f"Ended {len(ended)} processes left by an earlier start that was killed")
         ports.require_free(settings)
+        environment.require_valid(settings)
         ports.remember(settings)
-        environment.remember(settings)
+        if notice := environment.reuse_notice(settings):
+            console.say(notice)
         return _run(settings, console)
 
 
@@ -123,12 +125,14 @@ def _start(settings: Settings, console: Console, supervisor: Supervisor, sockets
         provision.migrate_warehouse(settings, secrets)
         console.say("Warehouse ready")
         if metadata is None:
+            environment.remember(settings)
             return
         supervisor.wait("Airflow's database", metadata.done, 300)
         if metadata.result():
             console.say("Airflow's database is up to date")
         if provision.migrate_own_warehouse(settings, secrets):
             console.say("Your own warehouse is up to date")
+    environment.remember(settings)
     _start_airflow(settings, console, supervisor, secrets)
     if settings.demo:
         api = AirflowApi(settings.airflow_url, "admin", passwords["admin"])

@@ -9,11 +9,12 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import boto3
 
 from embedded import pidfile, ports
+from embedded.supervisor import die_with_parent
 from tests.free_ports import free_ports
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -24,8 +25,12 @@ PARSED_SELDOM = "[dag_processor]\nmin_file_process_interval = 300\n"
 
 @dataclass
 class Stack:
-    """A stack as a user runs it: one command, a few variables, and what it prints."""
+    """A stack as a user runs it: one command, a few variables, and what it prints.
 
+    It is ended with the process that starts it, also when that is killed.
+    """
+
+    PROGRAM: ClassVar[tuple[str, ...]] = ("-m", "embedded", "up")
     directory: Path
     airflow: bool = True
     process: subprocess.Popen[bytes] | None = None
@@ -73,12 +78,13 @@ class Stack:
             (home / "airflow.cfg").write_text(PARSED_SELDOM)
         with (self.directory.parent / f"{self.directory.name}.out").open("wb") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "embedded", "up"],
+                [sys.executable, *self.PROGRAM],
                 cwd=REPOSITORY,
                 env=os.environ | self.variables,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=die_with_parent(signal.SIGTERM),
             )
 
     def start(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from datamart.errors import ConfigurationError
 
@@ -86,6 +86,18 @@ class Settings(BaseSettings):
     """How long uploads that were not loaded, and answers of dry runs, are kept; empty: for ever."""
     metadata_keep_days: Annotated[int, Field(ge=1)] | None = 30
     """How long Airflow remembers runs; empty: for ever."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  # its names are those of the class above
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what ``load_settings`` passes: it reads the environment, or the mapping that it is given, alone."""
+        return (init_settings,)
 
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:

@@ -115,7 +115,7 @@ def elsewhere(warehouse_and_s3: Stack) -> Iterator[Elsewhere]:
         s3 = stack.s3
         stack.stop()
         stack.airflow = True
-        stack.variables |= {"NO_AIRFLOW": "", "NO_DEMO": ""}
+        stack.variables |= {"NO_AIRFLOW": "", "NO_DEMO": "0"}
         with own_database(warehouse_and_s3, "elsewhere", bytewise=True) as own:
             with closing(psycopg2.connect(**own.superuser)) as administration:
                 prepare(administration)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import pytest
 
 from embedded import environment, stacksecrets
 from embedded.settings import Settings
+from embedded.supervisor import die_with_parent
 from tests.free_ports import free_ports
 from tests.product import Product
 from tests.rest import Rest, form, unique_key
@@ -44,7 +46,12 @@ class Server:
     def start(self) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                ["airflow", "api-server"], env=self.env, stdout=log, stderr=log, start_new_session=True
+                ["airflow", "api-server"],
+                env=self.env,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=die_with_parent(signal.SIGTERM),
             )
         wait_for(self.url, self.process, self.log)
 

@@ -96,13 +96,18 @@ def test_a_signal_ends_every_process(servers: Any, number: int) -> None:
 
 
 def test_after_a_kill_the_next_start_reuses_everything(servers: Any) -> None:
+    servers.variables["DATAMART_ALERT_WEBHOOK"] = "hook_of_the_first_start"
     servers.start()
+    assert "Variables of the last start" not in servers.output
     before = servers.env
     with psycopg2.connect(before["WAREHOUSE_URI"]) as connection, connection.cursor() as cursor:
         cursor.execute("INSERT INTO public.departments (id, department, _load_id) VALUES (1, 'kept', 1)")
     servers.stop(signal.SIGKILL)
+    del servers.variables["DATAMART_ALERT_WEBHOOK"]
     servers.start()
     assert servers.env == before
+    assert "Variables of the last start are used again: DATAMART_ALERT_WEBHOOK." in servers.output
+    assert "hook_of_the_first_start" not in servers.output
     with psycopg2.connect(before["WAREHOUSE_URI"]) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT department FROM public.departments")
         assert cursor.fetchall() == [("kept",)]

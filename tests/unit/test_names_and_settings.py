@@ -56,6 +56,14 @@ def test_an_unknown_table_is_named_with_those_there_are() -> None:
         table_named("job")
 
 
+def test_the_environment_does_not_add_to_settings_that_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATAMART_LATE_MINUTES", "5")
+    assert load_settings({}).late_minutes == 15
+    assert load_settings().late_minutes == 5
+    monkeypatch.setenv("DATAMART_LATE_MINUTES", "")
+    assert load_settings({}).late_minutes == 15
+
+
 def test_settings_refuse_what_they_do_not_know() -> None:
     assert load_settings({"DATAMART_REJECT_THRESHOLD": "0.1", "OTHER": "x"}).reject_threshold == 0.1
     with pytest.raises(ConfigurationError, match="DATAMART_REJECT_TRESHOLD"):

@@ -16,10 +16,11 @@ import psutil
 import psycopg2
 import pytest
 
-from embedded import environment, faults, pidfile, ports, settings
+from embedded import environment, faults, pidfile, ports, settings, up
 from embedded.__main__ import COMMANDS, main
 from embedded.errors import SettingError, StackError
 from embedded.pidfile import State
+from tests.free_ports import free_ports
 
 Run = Callable[..., tuple[int, str, str]]
 OTHER_USER = 54_321
@@ -59,6 +60,8 @@ FOLDERS: dict[str, Callable[[Path], str]] = {
     "too long a name": lambda folder: str(folder / ("a" * 300)),
     "too long a path": lambda folder: str(folder / "/".join(["a" * 200] * 25)),
     "no such user": lambda _folder: "~no-such-user/stack",
+    "the root": lambda _folder: "/",
+    "the root by another name": lambda _folder: "/tmp/../..",
     "a circle": lambda folder: str(looped(folder) / "stack"),
 }
 
@@ -132,6 +135,38 @@ def test_a_port_in_use_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch
     assert not settings.for_client().ports_file.exists(), "a start that was refused is remembered"
 
 
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ports on which nothing listens; a start ends before its servers."""
+    monkeypatch.setattr(up, "_run", lambda _settings, _console: 0)
+    for name, port in zip(settings.PORTS, free_ports(len(settings.PORTS)), strict=True):
+        monkeypatch.setenv(name, str(port))
+
+
+@pytest.mark.usefixtures("free")
+def test_a_start_with_a_setting_that_cannot_work_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATAMART_TYPO", "1")
+    code, out, err = run("up")
+    assert (code, out) == (2, "")
+    assert err.startswith("Unknown settings: DATAMART_TYPO.")
+    assert len(err.splitlines()) == 1
+    own = settings.for_client()
+    assert not own.ports_file.exists(), "a start that was refused is remembered"
+    assert list(own.secrets_dir.iterdir()) == []
+
+
+@pytest.mark.usefixtures("free")
+def test_a_start_says_which_variables_it_uses_again(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "stack" / "secrets").mkdir(parents=True)
+    with monkeypatch.context() as first:
+        first.setenv("DATAMART_ALERT_WEBHOOK", "hook_of_the_first_start")
+        environment.remember(settings.for_start())
+    code, out, err = run("up")
+    assert (code, err) == (0, "")
+    assert "Variables of the last start are used again: DATAMART_ALERT_WEBHOOK. " in out
+    assert "hook_of_the_first_start" not in out
+
+
 def test_one_port_for_two_servers_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("S3_PORT", "5433")
     code, _, err = run("up")
@@ -160,6 +195,18 @@ def test_damaged_notes_are_no_ports(text: str, tmp_path: Path) -> None:
     (tmp_path / "stack").mkdir()
     (tmp_path / "stack" / "settings.json").write_text(text)
     assert settings.for_client().ports == settings.PORTS
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]"])
+def test_health_with_damaged_variables_is_one_sentence(text: str, run: Run) -> None:
+    own = settings.for_client()
+    own.secrets_dir.mkdir(parents=True)
+    running(State.UP, airflow=True)
+    (own.secrets_dir / "variables.json").write_text(text)
+    code, _, err = run("health")
+    assert code == 1
+    assert len(err.splitlines()) == 1
+    assert "variables.json is damaged" in err
 
 
 def running(state: State, **facts: object) -> None:
