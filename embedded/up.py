@@ -10,7 +10,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from embedded import environment, faults, leftovers, objectstore, pidfile, ports, postgres, provision, stacksecrets
+from embedded import (
+    dags,
+    environment,
+    faults,
+    leftovers,
+    objectstore,
+    pidfile,
+    ports,
+    postgres,
+    provision,
+    stacksecrets,
+)
 from embedded.airflow_api import AirflowApi, healthy
 from embedded.console import Console
 from embedded.demo import Demo
@@ -134,10 +145,12 @@ def _start(settings: Settings, console: Console, supervisor: Supervisor, sockets
             console.say("Your own warehouse is up to date")
     environment.remember(settings)
     _start_airflow(settings, console, supervisor, secrets)
+    api = AirflowApi(settings.airflow_url, "admin", passwords["admin"])
     if settings.demo:
-        api = AirflowApi(settings.airflow_url, "admin", passwords["admin"])
         Demo(settings, secrets, api, console, supervisor.check).run()
     supervisor.start(WATCH, environment.airflow(settings, secrets))
+    # The Dag processor reads them meanwhile: after a demo it has read them all.
+    dags.wait_until_parsed(api, console, supervisor.check)
     console.plain(
         f"Airflow's pages: {settings.airflow_url}   user: admin   password: in {settings.passwords_file}\n"
         'Clients: eval "$(make -s env)".  Logs: '

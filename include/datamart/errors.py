@@ -2,6 +2,7 @@
 
     DatamartError
     ├── ConfigurationError   a setting, parameter or name that cannot work; say it before any work starts
+    │   └── ImpossibleRequest    what the caller asked for does not exist or cannot be done; nothing is broken
     ├── FileRejected         a file that breaks a rule as a whole; a verdict, never retried
     ├── SourceChanged        an object is not the one that was listed; the next listing sees the new one
     ├── BalanceError         independent counts disagree; the transaction rolls back
@@ -25,6 +26,10 @@ class DatamartError(Exception):
 
 class ConfigurationError(DatamartError):
     """A setting, parameter or name that cannot work."""
+
+
+class ImpossibleRequest(ConfigurationError):
+    """What the caller asked for does not exist or cannot be done; nothing is broken, another request can succeed."""
 
 
 class FileRejected(DatamartError):

@@ -54,6 +54,7 @@ class Code(StrEnum):
     FILE_ON_HOLD = "file_on_hold"
     INSIGHTS_BEHIND = "insights_behind"
     VERSIONS_REFUSED = "versions_refused"
+    DAGS_NOT_PARSED = "dags_not_parsed"
     DAG_PAUSED = "dag_paused"
 
 
@@ -61,15 +62,21 @@ NEEDS: dict[Code, frozenset[Code]] = {
     Code.FILES_LATE: frozenset({Code.S3_AWAY}),
     Code.VERSIONS_REFUSED: frozenset({Code.S3_AWAY}),
     Code.FILE_ON_HOLD: frozenset({Code.WAREHOUSE_AWAY}),
-    Code.DAG_PAUSED: frozenset({Code.AIRFLOW_AWAY}),
+    # A Dag that Airflow cannot run is not switched on.
+    Code.DAG_PAUSED: frozenset({Code.AIRFLOW_AWAY, Code.DAG_MISSING, Code.DAGS_NOT_PARSED}),
     Code.PART_DEAD: frozenset({Code.AIRFLOW_AWAY}),
-    Code.DAG_MISSING: frozenset({Code.AIRFLOW_AWAY}),
+    Code.DAG_MISSING: frozenset({Code.AIRFLOW_AWAY, Code.DAGS_NOT_PARSED}),
+    # Dags that are still not parsed after some minutes are missing.
+    Code.DAGS_NOT_PARSED: frozenset({Code.AIRFLOW_AWAY, Code.DAG_MISSING}),
     Code.BACKUP_MISSED: frozenset({Code.WAREHOUSE_AWAY}),
     # A first backup that is missed is still not taken.
     Code.NO_BACKUP: frozenset({Code.WAREHOUSE_AWAY, Code.BACKUP_MISSED}),
     Code.INSIGHTS_BEHIND: frozenset({Code.WAREHOUSE_AWAY}),
 }
-"""While one of these is found, nothing is known of the other: that it is not found does not mean that it is over."""
+"""While one of these is found, nothing is known of the other: that it is not found does not mean that it is over.
+
+Where both findings name a subject, this holds for the same subject only.
+"""
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,8 @@ class AirflowState:
     paused: frozenset[str] = frozenset()
     missing: Mapping[str, str] = field(default_factory=dict)
     """Expected Dags that Airflow cannot run, each with the reason as a sentence."""
+    unparsed: frozenset[str] = frozenset()
+    """Expected Dags that Airflow has not read yet, as its Dag processor was first started only minutes ago."""
     fault: str | None = None
 
 
@@ -366,7 +375,7 @@ def _backup(known: Backups, settings: Settings, now: datetime) -> list[Finding]:
 
 
 def airflow_findings(state: AirflowState) -> list[Finding]:
-    """Parts that are dead, Dags that are missing or paused; that nothing is known of them is one finding."""
+    """Parts that are dead, Dags that are missing, not parsed yet or paused; one finding where nothing is known."""
     if state.fault is not None:
         return [Finding(Code.AIRFLOW_AWAY, "critical", f"Airflow cannot be asked whether all is well. {state.fault}")]
     paused = [
@@ -388,7 +397,18 @@ def airflow_findings(state: AirflowState) -> list[Finding]:
         )
         for dag, reason in sorted(state.missing.items())
     ]
-    return [_dead(part) for part in state.parts if not part.alive] + missing + paused
+    return [_dead(part) for part in state.parts if not part.alive] + missing + _unparsed(state) + paused
+
+
+def _unparsed(state: AirflowState) -> list[Finding]:
+    if not state.unparsed:
+        return []
+    message = (
+        f"Dags are not parsed yet: {_named(sorted(state.unparsed))}. Airflow was started for the first time and reads "
+        "the Dag folder. If this lasts longer than a few minutes, see the log of the Dag processor, and check that "
+        "Airflow's Dag folder (or bundle) is the folder dags/ of the release."
+    )
+    return [Finding(Code.DAGS_NOT_PARSED, "warning", message)]
 
 
 def _dead(part: Part) -> Finding:

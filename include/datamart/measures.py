@@ -184,7 +184,11 @@ def of_look(seen: Seen, now: datetime) -> list[Measure]:
 
     codes = [finding.code for finding in seen.findings]
     found = [LOOKS.of(1)]
-    found += [FINDINGS.of(codes.count(code), code=code.value) for code in Code if not NEEDS.get(code, set()) & {*codes}]
+    found += [
+        FINDINGS.of(codes.count(code), code=code.value)
+        for code in Code
+        if code in codes or not NEEDS.get(code, set()) & {*codes}
+    ]
     if seen.files is not None:
         oldest = min((one.last_modified for one in seen.files), default=now)
         found += [LANDING_FILES.of(len(seen.files)), LANDING_AGE.of(_age(oldest, now))]

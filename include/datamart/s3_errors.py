@@ -50,6 +50,17 @@ _EXPIRED = S3Error(
     Reaction.RETRY,
     "S3 answered {code}. The credentials of the connection object_store are expired or not valid; renew them.",
 )
+_NO_REASON = S3Error(
+    Reaction.RETRY,
+    "S3 answered {code}. It gives no reason, as when credentials have expired. Renew those of the connection "
+    "object_store, and check its region_name.",
+)
+"""An answer to a HEAD request has no body: the status is all that S3 says of an expired token."""
+_DAMAGED = S3Error(Reaction.RETRY, "S3 answered {code}. The bytes were damaged or cut off on the way.")
+_UPLOAD_ENDED = S3Error(
+    Reaction.RETRY,
+    "S3 answered {code}. The multipart upload has ended or a part of it is gone; a retry starts a new one.",
+)
 _CLOCK = S3Error(
     Reaction.WAIT, "S3 refused ({code}). The clock of this machine differs from that of S3; set the clock."
 )
@@ -87,6 +98,9 @@ ERRORS: dict[str, S3Error] = {
     **dict.fromkeys(("Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests"), _BUSY),
     **dict.fromkeys(("KMS.ThrottlingException", "KMS.KMSInternalException", "KMS.DependencyTimeoutException"), _BUSY),
     **dict.fromkeys(("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken"), _EXPIRED),
+    **dict.fromkeys(("400",), _NO_REASON),
+    **dict.fromkeys(("BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch"), _DAMAGED),
+    **dict.fromkeys(("NoSuchUpload", "InvalidPart"), _UPLOAD_ENDED),
     **dict.fromkeys(("AccessDenied", "403", "Forbidden"), _RIGHTS),
     **dict.fromkeys(("InvalidAccessKeyId", "SignatureDoesNotMatch"), _KEYS),
     **dict.fromkeys(("KMS.DisabledException", "KMS.NotFoundException", "KMS.KMSInvalidStateException"), _KMS_KEY),

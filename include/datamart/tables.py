@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from datamart.errors import ConfigurationError
+from datamart.errors import ConfigurationError, ImpossibleRequest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -120,13 +120,13 @@ def table_named(name: str, tables: tuple[Table, ...] = TABLES) -> Table:
     """The table of that exact name.
 
     Raises:
-        ConfigurationError: there is none; the message lists those there are.
+        ImpossibleRequest: there is none; the message lists those there are.
     """
     for table in tables:
         if table.name == name:
             return table
     known = ", ".join(table.name for table in tables)
-    raise ConfigurationError(f"There is no table '{name}'. Choose one of: {known}.")
+    raise ImpossibleRequest(f"There is no table '{name}'. Choose one of: {known}.")
 
 
 def load_order(tables: tuple[Table, ...]) -> tuple[tuple[Table, ...], ...]:

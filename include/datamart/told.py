@@ -9,7 +9,16 @@ from datetime import datetime, timedelta
 from datamart.health import NEEDS, Code, Finding
 
 REMIND_AFTER = timedelta(days=1)
-UNSTEADY = frozenset({Code.PART_DEAD, Code.DAG_MISSING, Code.AIRFLOW_AWAY, Code.WAREHOUSE_AWAY, Code.S3_AWAY})
+UNSTEADY = frozenset(
+    {
+        Code.PART_DEAD,
+        Code.DAG_MISSING,
+        Code.DAGS_NOT_PARSED,
+        Code.AIRFLOW_AWAY,
+        Code.WAREHOUSE_AWAY,
+        Code.S3_AWAY,
+    }
+)
 """What a restart brings about for a moment: told when it was found twice in a row."""
 
 Key = tuple[Code, str]
@@ -48,6 +57,11 @@ class Told:
 
     def _forget(self, found: dict[Key, Finding]) -> list[Finding]:
         """What is no longer found, unless whoever knows of it could not be asked."""
-        silent = {finding.code for finding in found.values()}
-        over = [key for key in self._told if key not in found and not NEEDS.get(key[0], frozenset()) & silent]
+        over = [key for key in self._told if key not in found and not any(_hides(one, key) for one in found)]
         return [self._told.pop(key)[0] for key in over]
+
+
+def _hides(found: Key, other: Key) -> bool:
+    """Whether, while the one is found, nothing is known of the other."""
+    subjects = {found[1], other[1]} - {""}
+    return found[0] in NEEDS.get(other[0], frozenset()) and len(subjects) <= 1

@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import PurePath
 from typing import Any
 
@@ -22,6 +22,8 @@ from datamart.health import AirflowState, Part
 OWNER = "datamart"
 PATIENCE_SECONDS = 20.0
 _ERROR_LINE = re.compile(r"^(?:\w+\.)*(\w+(?:Error|Exception|Timeout|Exit))(?=:|$)", re.MULTILINE)
+FIRST_PARSE = timedelta(minutes=5)
+"""How long after the first start of a Dag processor a Dag that it has not read yet does not count as missing."""
 _PARTS = ("scheduler", "dag_processor", "triggerer")
 
 
@@ -45,27 +47,33 @@ def airflow_state() -> AirflowState:
 
 def _read() -> AirflowState:
     from airflow.api.common.airflow_health import HEALTHY, get_airflow_health
+    from airflow.jobs.dag_processor_job_runner import DagProcessorJobRunner
+    from airflow.jobs.job import Job
     from airflow.models.dag import DagModel
     from airflow.models.errors import ParseImportError
     from airflow.utils.session import create_session
-    from sqlalchemy import select
+    from sqlalchemy import func, select
 
     with create_session() as session:
         rows = session.execute(
             select(DagModel.dag_id, DagModel.is_stale, DagModel.is_paused, DagModel.owners, DagModel.relative_fileloc)
         ).all()
-        errors = session.execute(select(ParseImportError.filename, ParseImportError.stacktrace)).all()
+        failed = session.execute(select(ParseImportError.filename, ParseImportError.stacktrace)).all()
+        started = session.scalar(select(func.min(Job.start_date)).where(Job.job_type == DagProcessorJobRunner.job_type))
+    errors = {file or "": trace or "" for file, trace in failed}
     known = {row[0]: KnownDag(*row[1:]) for row in rows}
     active = {dag_id: dag for dag_id, dag in known.items() if not dag.stale}
     ours = {dag_id: dag.paused for dag_id, dag in active.items() if OWNER in (dag.owners or "").split(", ")}
     health = get_airflow_health()
     if health["metadatabase"]["status"] != HEALTHY:
         raise TransientFault("It broke off while it was asked.")
+    unparsed = unparsed_dags(known, errors, started, datetime.now(UTC))
     return AirflowState(
         parts=tuple(_part(name, health[name], HEALTHY) for name in _PARTS),
         dags=frozenset(ours),
         paused=frozenset(dag_id for dag_id, paused in ours.items() if paused),
-        missing=missing_dags(known, {file or "": trace or "" for file, trace in errors}),
+        missing=missing_dags(known, errors, EXPECTED_DAGS - unparsed),
+        unparsed=unparsed,
     )
 
 
@@ -79,6 +87,25 @@ class KnownDag:
     owners: str | None = None
     file: str | None = None
     """Its path within the Dag folder."""
+
+
+def unparsed_dags(
+    known: Mapping[str, KnownDag],
+    errors: Mapping[str, str],
+    started: datetime | None,
+    now: datetime,
+    expected: Iterable[str] = EXPECTED_DAGS,
+) -> frozenset[str]:
+    """Expected Dags that Airflow has never seen, while its Dag processor may still be reading the Dag folder.
+
+    ``started`` is the oldest start of a Dag processor that Airflow's database holds, None where there is none: one that
+    is restarted again and again does not begin the time anew. After ``FIRST_PARSE`` such Dags are missing. A Dag
+    processor that has never started is a dead part of Airflow.
+    """
+    if started is not None and now - started > FIRST_PARSE:
+        return frozenset()
+    failing = {PurePath(file).stem for file in errors}
+    return frozenset(one for one in expected if one not in known and one not in failing)
 
 
 def missing_dags(

@@ -12,7 +12,7 @@ from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
 from datamart import datasets
-from datamart.errors import ChangeRefused, ConfigurationError, DatamartError, TransientFault, sentence
+from datamart.errors import ChangeRefused, DatamartError, ImpossibleRequest, TransientFault, sentence
 from datamart.measures import of_backup, of_change, of_failure, of_recovery
 from datamart.moments import moment_of
 from datamart.recovery.adopt import Adopt
@@ -127,7 +127,7 @@ def _clock() -> Callable[[], float]:
 
 def _load_id(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) >= 2**63:
-        raise ConfigurationError(f"'{text[:32]}' is no load's id. It is a number; ops.loads has it.")
+        raise ImpossibleRequest(f"'{text[:32]}' is no load's id. It is a number; ops.loads has it.")
     return int(text)
 
 
@@ -178,5 +178,5 @@ def _done(what: str, work: Callable[[], dict[str, Any]], *, dry_run: bool = Fals
 
 
 def _declined(error: Exception) -> bool:
-    """Nothing has failed: what was asked for cannot be done, which who asked for it is told."""
-    return isinstance(error, ChangeRefused) or (isinstance(error, ConfigurationError) and by_hand())
+    """Whether nothing has failed: the caller asked for what cannot be done, and the answer says so."""
+    return isinstance(error, ChangeRefused) or (isinstance(error, ImpossibleRequest) and by_hand())

@@ -20,8 +20,9 @@ from datamart.recovery.restore import RESTORE
 from datamart.recovery.undo import UNDO
 
 _OVER = ("success", "failed")
-_REFUSED = {"ConfigurationError": 400, "ChangeRefused": 409, "BackupDamaged": 409}
-"""Statuses of what a change refuses; anything else is a fault."""
+_REFUSED = {"ImpossibleRequest": 400, "ConfigurationError": 400, "ChangeRefused": 409, "BackupDamaged": 409}
+"""Statuses of what a change refuses; anything else is a fault. ``ConfigurationError`` is what runs of older versions
+report for an impossible request."""
 _TOLD = (
     "message",
     "backup_id",

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from fastapi import Request
 
 from data_api_app.refusals import Refused
-from datamart.errors import BackupDamaged, ChangeRefused, ConfigurationError
+from datamart.errors import BackupDamaged, ChangeRefused, ImpossibleRequest
 from datamart.loads import LARGEST_ID, Outcome, Verdict
 from datamart.recovery.catalogue import LATEST, Catalogue
 from datamart.recovery.point import Wanted, find_point
@@ -55,7 +55,7 @@ async def require_backup(request: Request, backup_id: str | None) -> None:
         if backup_id is not None and backup_id != LATEST:
             catalogue.read(backup_id)
         elif not catalogue.ids:
-            raise ConfigurationError("There is no backup at all. Take one first, by POST /backup.")
+            raise ImpossibleRequest("There is no backup at all. Take one first, by POST /backup.")
 
     with _refused(404 if backup_id not in (None, LATEST) else 409):
         await sources.thread(look)
@@ -99,7 +99,7 @@ async def _load(request: Request, load_id: str) -> Outcome:
 def _is_in_a_backup(catalogue: Catalogue, table: str) -> bool:
     """Whether one of the backups that can be read holds the table; the newest are read first."""
     for backup_id in catalogue.ids:
-        with suppress(BackupDamaged, ConfigurationError):  # another one may do
+        with suppress(BackupDamaged, ImpossibleRequest):  # another one may do
             if table in catalogue.read(backup_id).tables:
                 return True
     return False
@@ -110,7 +110,7 @@ def _refused(status: int) -> Iterator[None]:
     """What cannot be done within is refused with this status; what is damaged, or would lose rows, with 409."""
     try:
         yield
-    except ConfigurationError as error:
+    except ImpossibleRequest as error:
         raise Refused(status, str(error)) from None
     except (BackupDamaged, ChangeRefused) as error:
         raise Refused(409, str(error)) from None

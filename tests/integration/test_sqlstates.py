@@ -206,6 +206,47 @@ def test_no_message_quotes_a_value(server: Server) -> None:
     assert "(22P02). A value does not fit its column." in str(found.value)
 
 
+@contextmanager
+def jobs_with(server: Server, add: str, remove: str) -> Iterator[None]:
+    """The table of jobs with what a DBA has added by hand."""
+    server.do(add)
+    try:
+        yield
+    finally:
+        server.do(remove)
+
+
+@pytest.mark.parametrize("code", ["P0001", "23514", "22023", "42501", "ZZ999"])
+@pytest.mark.parametrize("constraint", ["", ", CONSTRAINT = 'positive'"])
+def test_no_message_of_a_trigger_is_quoted_and_its_function_is_named(
+    server: Server, code: str, constraint: str
+) -> None:
+    function = f"""CREATE FUNCTION public.check_salary() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        RAISE EXCEPTION 'salary of % (id %) is too high', NEW.job, NEW.id USING ERRCODE = '{code}'{constraint};
+    END $$;
+    CREATE TRIGGER salary BEFORE INSERT ON public.jobs FOR EACH ROW EXECUTE FUNCTION public.check_salary()"""
+    with (
+        jobs_with(server, function, "DROP FUNCTION public.check_salary() CASCADE"),
+        server.session() as warehouse,
+        pytest.raises(TerminalFault, match=rf"\({code}\): the function (public\.)?check_salary raised it\.") as found,
+    ):
+        warehouse.execute("INSERT INTO public.jobs (id, job) VALUES (17, %(job)s)", {"job": SECRET})
+    assert SECRET not in str(found.value)
+    assert "17" not in str(found.value)
+
+
+def test_a_constraint_or_column_that_the_server_names_is_repeated_without_values(server: Server) -> None:
+    add = f"ALTER TABLE public.jobs ADD CONSTRAINT no_jane CHECK (job <> '{SECRET}')"
+    insert = "INSERT INTO public.jobs (id, job, _load_id) VALUES (%(id)s, %(job)s, 1)"
+    with jobs_with(server, add, "ALTER TABLE public.jobs DROP CONSTRAINT no_jane"), server.session() as warehouse:
+        with pytest.raises(TerminalFault, match=r'violates check constraint "no_jane"\. A rule') as found:
+            warehouse.execute(insert, {"id": 17, "job": SECRET})
+        assert SECRET not in str(found.value)
+        with pytest.raises(TerminalFault, match='null value in column "id"') as found:
+            warehouse.execute(insert, {"id": None, "job": SECRET})
+        assert SECRET not in str(found.value)
+
+
 def test_52_a_server_that_only_reads_is_waited_for_and_the_file_is_loaded_once(server: Server) -> None:
     name, database = "jobs_failover.csv", server.own.owner.path[1:]
     server.store.write(f"landing/{name}", b"1,a\n2,b\n")

@@ -12,7 +12,14 @@ import pytest
 from airflow.sdk.api.datamodels._generated import DagRunType
 from airflow.sdk.exceptions import AirflowFailException
 
-from datamart.errors import BackupDamaged, ChangeRefused, ConfigurationError, TerminalFault, TransientFault
+from datamart.errors import (
+    BackupDamaged,
+    ChangeRefused,
+    ConfigurationError,
+    ImpossibleRequest,
+    TerminalFault,
+    TransientFault,
+)
 from datamart.loads import Arrival, Outcome, Verdict
 from datamart.measures import Measure
 from datamart_airflow import file_alerts, metrics, recovery_tasks, tries, upload_tasks
@@ -54,8 +61,9 @@ def monkeypatch_context(patch: pytest.MonkeyPatch, module: Any, context: dict[st
         (TransientFault("away"), 4, CLOCK, True),
         (KeyError("bug"), 4, HAND, True),
         (ChangeRefused("later rows"), 1, HAND, False),
-        (ConfigurationError("'x' is no load's id."), 1, HAND, False),
-        (ConfigurationError("There is no backup to drill with."), 1, CLOCK, True),
+        (ImpossibleRequest("'x' is no load's id."), 1, HAND, False),
+        (ImpossibleRequest("There is no backup to drill with."), 1, CLOCK, True),
+        (ConfigurationError("Airflow has no connection warehouse. Define it."), 1, HAND, True),
     ],
     ids=lambda value: getattr(value, "name", None) or type(value).__name__,
 )

@@ -11,13 +11,15 @@ import pytest
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
-from data_api_app import airflow_app, refusals
+from data_api_app import airflow_app, change_runs, recovery_checks, refusals
 from data_api_app.refusals import Refused, of_fault, of_file, parameter, unavailable
+from datamart import errors
 from datamart.errors import (
     BalanceError,
     ConfigurationError,
     DatamartError,
     FileRejected,
+    ImpossibleRequest,
     SourceChanged,
     TerminalFault,
     TransientFault,
@@ -69,6 +71,21 @@ def test_what_a_parameter_cannot_be_is_the_client_s_matter() -> None:
     assert (found.value.status_code, found.value.detail, found.value.__cause__) == (400, "No.", None)
     with pytest.raises(TransientFault), parameter():
         raise TransientFault("No.")
+
+
+def test_the_kinds_of_refusal_that_a_run_reports_are_errors_of_ours() -> None:
+    assert all(issubclass(getattr(errors, kind), DatamartError) for kind in change_runs._REFUSED)
+    assert change_runs._REFUSED[ImpossibleRequest.__name__] == 400
+    assert change_runs._REFUSED["ConfigurationError"] == 400, "runs of older versions report an impossible request so"
+
+
+@pytest.mark.parametrize("status", [404, 409, 422])
+def test_what_is_asked_of_backups_and_does_not_exist_is_refused_and_a_fault_is_none(status: int) -> None:
+    with pytest.raises(Refused) as found, recovery_checks._refused(status):
+        raise ImpossibleRequest("There is no backup x.")
+    assert (found.value.status_code, found.value.detail) == (status, "There is no backup x.")
+    with pytest.raises(ConfigurationError, match="bucket"), recovery_checks._refused(status):
+        raise ConfigurationError("The bucket does not exist.")
 
 
 def test_what_airflow_does_not_do_is_told_with_a_time() -> None:

@@ -143,6 +143,14 @@ def test_a_look_when_nobody_answers_tells_of_nothing_that_is_unknown() -> None:
     }  # fmt: skip
 
 
+def test_a_paused_dag_is_counted_while_another_is_missing() -> None:
+    gone = Finding(Code.DAG_MISSING, "critical", "The Dag b is missing.", subject="b")
+    paused = Finding(Code.DAG_PAUSED, "warning", "The Dag a is paused.", subject="a")
+    found = told(of_look(Seen([gone, paused], None, None), NOW))
+    assert (found["findings dag_missing"], found["findings dag_paused"]) == (1, 1)
+    assert "findings dag_paused" not in told(of_look(Seen([gone], None, None), NOW)), "whether it is paused is unknown"
+
+
 def test_an_empty_landing_folder_has_no_age() -> None:
     found = told(of_look(Seen([], [], None), NOW))
     assert (found["landing.files"], found["landing.age"]) == (0, 0)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
 from datamart.dag_ids import EXPECTED_DAGS
-from datamart_airflow.airflow_state import KnownDag, missing_dags
+from datamart_airflow.airflow_state import FIRST_PARSE, KnownDag, missing_dags, unparsed_dags
 
 ACTIVE = {one: KnownDag(stale=False, owners="datamart", file=f"{one}.py") for one in EXPECTED_DAGS}
 TRACE = """Traceback (most recent call last):
@@ -36,6 +40,28 @@ def test_an_import_error_is_named_and_its_message_is_not_repeated() -> None:
     never = {one: dag for one, dag in ACTIVE.items() if one != "backup"}
     assert missing_dags(never, {"sub/backup.py": TRACE}) == {"backup": told}
     assert "(import error)" in missing_dags(never, {"backup.py": ""})["backup"]
+
+
+NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
+SOON, LATER = NOW - timedelta(seconds=30), NOW - FIRST_PARSE - timedelta(seconds=1)
+
+
+@pytest.mark.parametrize("started", [SOON, None])
+def test_dags_that_airflow_cannot_have_read_yet_are_not_missing(started: datetime | None) -> None:
+    assert unparsed_dags({}, {}, started, NOW) == EXPECTED_DAGS
+    some = {one: dag for one, dag in ACTIVE.items() if one > "maintenance"}
+    assert unparsed_dags(some, {}, started, NOW) == EXPECTED_DAGS - set(some)
+
+
+def test_dags_that_airflow_has_never_read_are_missing_after_some_minutes() -> None:
+    assert unparsed_dags({}, {}, LATER, NOW) == frozenset()
+
+
+def test_a_dag_that_airflow_knew_or_cannot_import_is_never_unparsed() -> None:
+    stale = {"restore": KnownDag(stale=True, file="restore.py")}
+    assert unparsed_dags(stale, {"sub/backup.py": TRACE}, SOON, NOW) == EXPECTED_DAGS - {"restore", "backup"}
+    assert set(missing_dags(stale, {"sub/backup.py": TRACE}, {"restore", "backup"})) == {"restore", "backup"}
+    assert unparsed_dags(ACTIVE, {}, SOON, NOW) == frozenset()
 
 
 def test_without_any_dag_all_are_missing() -> None:

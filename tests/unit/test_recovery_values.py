@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
+import boto3
 import pytest
+from botocore.stub import Stubber
 
-from datamart.errors import BackupDamaged, ConfigurationError
+from datamart.errors import BackupDamaged, ConfigurationError, ImpossibleRequest
 from datamart.moments import moment_of
+from datamart.objects import ObjectStore
+from datamart.recovery.catalogue import Catalogue
 from datamart.recovery.manifest import Manifest, Part, TableBackup, decoded, new_id, part_key, require_id
 from datamart.recovery.undone import Past, flags_at
+from datamart.tables import table_named
+from datamart_airflow.recovery_tasks import _load_id
 
 NOW = datetime(2026, 11, 25, 14, 5, 6, 789, tzinfo=UTC)
 ID = "20261125T140506Z-000789-0123abcd"
@@ -62,8 +69,28 @@ def test_a_manifest_of_another_backup_is_told() -> None:
 
 @pytest.mark.parametrize("text", ["", "a", "../x", "a/b", "latest ", "x" * 65, "-a", "a\n", "ä1"])
 def test_what_cannot_be_an_id_is_told(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="cannot be the id"):
+    with pytest.raises(ImpossibleRequest, match="cannot be the id"):
         require_id(text)
+
+
+@pytest.mark.parametrize(
+    ("parse", "text"),
+    [(table_named, "job"), (moment_of, "yesterday"), (_load_id, "12x"), (_load_id, str(2**63))],
+)
+def test_a_name_or_number_that_cannot_be_is_an_impossible_request(parse: Callable[[str], object], text: str) -> None:
+    with pytest.raises(ImpossibleRequest, match=r"is no |There is no table"):
+        parse(text)
+
+
+def test_a_bucket_that_is_gone_is_not_a_backup_that_has_expired() -> None:
+    client = boto3.client("s3", "us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+    listed = {"Contents": [{"Key": f"{ID}/manifest.json", "ETag": '"e"', "LastModified": NOW, "Size": 1}]}
+    with Stubber(client) as server:
+        server.add_response("list_objects_v2", listed)
+        server.add_client_error("get_object", "NoSuchBucket")
+        with pytest.raises(ConfigurationError, match="the bucket does not exist") as found:
+            Catalogue(ObjectStore(client, "backups")).newest(["jobs"])
+    assert not isinstance(found.value, ImpossibleRequest)
 
 
 def test_a_moment_without_an_offset_is_utc() -> None:

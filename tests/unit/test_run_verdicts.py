@@ -11,9 +11,17 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from datamart.batches import Batch, batch_of
-from datamart.errors import BackupDamaged, ChangeRefused, ConfigurationError, TerminalFault, TransientFault
+from datamart.errors import (
+    BackupDamaged,
+    ChangeRefused,
+    ConfigurationError,
+    ImpossibleRequest,
+    TerminalFault,
+    TransientFault,
+)
 from datamart.landing_report import MOST_TOLD, Tally
 from datamart.loads import Arrival, Counts, Outcome, Verdict
+from datamart.s3_errors import fault_of
 from datamart_airflow import history_tasks, landing_tasks, recovery_tasks, tries, upload_tasks, upstream
 from datamart_airflow.alerts import Alert
 
@@ -173,7 +181,11 @@ def test_its_dry_run_succeeds_when_every_file_was_judged(
     ("error", "refused"),
     [
         (ChangeRefused("Later files changed the rows."), True),
-        (ConfigurationError("There is no backup x."), True),
+        (ImpossibleRequest("There is no backup x."), True),
+        (ConfigurationError("Airflow has no connection warehouse. Define it."), False),
+        (fault_of("NoSuchBucket", "s3://backups/x"), False),
+        (fault_of("PermanentRedirect", "s3://backups/x"), False),
+        (fault_of("NotImplemented", "s3://backups/x"), False),
         (BackupDamaged("A part is missing."), False),
         (TerminalFault("No right."), False),
         (TransientFault("Away."), False),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError
+from botocore.stub import Stubber
 
 from datamart.errors import ConfigurationError, DatamartError, SourceChanged, TerminalFault, TransientFault
 from datamart.s3_errors import ERRORS, AccessRefused, s3_faults
@@ -35,6 +37,12 @@ ROWS: dict[str, tuple[type[DatamartError], str]] = {
     "ExpiredTokenException": (RETRY, "renew them"),
     "TokenRefreshRequired": (RETRY, "renew them"),
     "InvalidToken": (RETRY, "not valid; renew them"),
+    "400": (RETRY, "gives no reason, as when credentials have expired. Renew those"),
+    "BadDigest": (RETRY, "damaged or cut off on the way"),
+    "IncompleteBody": (RETRY, "damaged or cut off on the way"),
+    "XAmzContentSHA256Mismatch": (RETRY, "damaged or cut off on the way"),
+    "NoSuchUpload": (RETRY, "multipart upload has ended .* starts a new one"),
+    "InvalidPart": (RETRY, "multipart upload has ended .* starts a new one"),
     "AccessDenied": (WAIT, "object_store connection's rights"),
     "403": (WAIT, "object_store connection's rights"),
     "Forbidden": (WAIT, "object_store connection's rights"),
@@ -91,7 +99,6 @@ def test_an_error_is_retried_waited_for_or_given_up_with_cause_and_remedy(code: 
     [
         ("KMS.InvalidKeyUsageException", 400, WAIT),
         ("MalformedXML", 400, WAIT),
-        ("400", 400, WAIT),
         ("SomethingNew", 409, RETRY),
         ("SomethingNew", 429, RETRY),
         ("SomethingNew", 500, RETRY),
@@ -104,6 +111,15 @@ def test_a_code_that_the_table_does_not_name_is_judged_by_its_kind_and_status(
     code: str, status: int, kind: type[DatamartError]
 ) -> None:
     assert isinstance(raised(code, status), kind)
+
+
+def test_a_head_request_with_an_expired_token_is_retried() -> None:
+    """An answer to HEAD has no body, so botocore takes its status for the code."""
+    client = boto3.client("s3", "us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+    with Stubber(client) as server:
+        server.add_client_error("head_object", "400", "Bad Request", 400)
+        with pytest.raises(TransientFault, match=r"S3 answered 400.* Renew"), s3_faults(WHERE):
+            client.head_object(Bucket="bucket", Key="landing/jobs.csv")
 
 
 def test_a_server_that_cannot_be_reached_is_retried() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from datetime import UTC, datetime, timedelta, timezone
@@ -12,6 +13,7 @@ from datamart.asked import answer_of, asked
 from datamart.errors import TransientFault
 from datamart.health import NEEDS, AirflowState, Code, Finding, Part, airflow_findings
 from datamart.told import REMIND_AFTER, UNSTEADY, Told
+from embedded.settings import REPOSITORY
 
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -86,11 +88,50 @@ def test_a_first_backup_that_is_missed_is_not_taken_yet() -> None:
     assert course([none], [missed], []) == ["+no_backup", "+backup_missed", "-no_backup -backup_missed"]
 
 
+def test_a_paused_dag_whose_file_vanishes_is_not_switched_on() -> None:
+    gone = Finding(Code.DAG_MISSING, "critical", "The Dag a is missing.", subject="a")
+    assert course([PAUSED], [gone], [gone], [PAUSED], []) == [
+        "+dag_paused",
+        "",
+        "+dag_missing",
+        "-dag_missing",
+        "-dag_paused",
+    ]
+
+
+def test_another_dag_that_vanishes_hides_nothing_of_the_first() -> None:
+    other = Finding(Code.DAG_MISSING, "critical", "The Dag b is missing.", subject="b")
+    assert course([PAUSED], [other], [other]) == ["+dag_paused", "-dag_paused", "+dag_missing"]
+
+
+def test_dags_that_are_never_parsed_become_missing_and_are_not_over_before() -> None:
+    unparsed = Finding(Code.DAGS_NOT_PARSED, "warning", "Dags are not parsed yet: a.")
+    gone = Finding(Code.DAG_MISSING, "critical", "The Dag a is missing.", subject="a")
+    told = course([unparsed], [unparsed], [gone], [gone], [])
+    assert told == ["", "+dags_not_parsed", "", "+dag_missing", "-dags_not_parsed -dag_missing"]
+
+
+def test_dags_that_are_not_parsed_yet_are_one_warning() -> None:
+    (found,) = airflow_findings(AirflowState(unparsed=frozenset({"restore", "backup"})))
+    assert (found.code, found.severity) == (Code.DAGS_NOT_PARSED, "warning")
+    assert "Dags are not parsed yet: backup, restore. " in found.message
+    assert "If this lasts longer than a few minutes, see the log of the Dag processor" in found.message
+
+
 def test_every_finding_that_somebody_must_answer_for_says_who() -> None:
     away = {Code.AIRFLOW_AWAY, Code.WAREHOUSE_AWAY, Code.S3_AWAY}
     assert set(NEEDS) == set(Code) - away
     assert all(NEEDS.values())
-    assert set().union(*NEEDS.values()) - {Code.BACKUP_MISSED} == away
+    # Findings that come in the place of others, so that those are not over.
+    instead = {Code.BACKUP_MISSED, Code.DAG_MISSING, Code.DAGS_NOT_PARSED}
+    assert set().union(*NEEDS.values()) - instead == away
+
+
+@pytest.mark.parametrize("code", Code)
+def test_every_finding_is_documented_and_has_an_alert(code: Code) -> None:
+    assert f"`{code}`" in (REPOSITORY / "docs/operations.md").read_text(encoding="utf-8")
+    alerts = (REPOSITORY / "deploy/monitoring/alerts.yaml").read_text(encoding="utf-8")
+    assert re.search(rf'["|]{code}["|]', alerts)
 
 
 def test_airflow_that_does_not_answer_is_one_finding() -> None:

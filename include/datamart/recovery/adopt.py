@@ -15,7 +15,7 @@ from datetime import UTC
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datamart.errors import BackupDamaged, ConfigurationError
+from datamart.errors import BackupDamaged, ImpossibleRequest
 from datamart.loads import Arrival
 from datamart.objects import ObjectStore
 from datamart.recovery.avro import avro_schema
@@ -48,13 +48,13 @@ class Adopt:
         """A backup of all AVRO files below a folder.
 
         Raises:
-            ConfigurationError: there is none, or one belongs to no table.
+            ImpossibleRequest: there is none, or one belongs to no table.
             BackupDamaged: one is not AVRO of the rows of its table, or has an id twice.
         """
         prefix = f"{folder.strip('/')}/" if folder.strip("/") else ""
         files = [one for one in self.store.list(prefix) if one.key.lower().endswith(".avro")]
         if not files:
-            raise ConfigurationError(f"There is no .avro file under s3://{self.store.bucket}/{prefix}.")
+            raise ImpossibleRequest(f"There is no .avro file under s3://{self.store.bucket}/{prefix}.")
         by_table: dict[str, list[Arrival]] = {}
         for one in files:
             by_table.setdefault(self._table(one.key.removeprefix(prefix)).name, []).append(one)
@@ -75,7 +75,7 @@ class Adopt:
         found = table_beginning(path, self.tables)
         if found is None:
             names = ", ".join(table.name for table in self.tables)
-            raise ConfigurationError(f"The file {path} belongs to no table: its path must begin with one of {names}.")
+            raise ImpossibleRequest(f"The file {path} belongs to no table: its path must begin with one of {names}.")
         return found
 
     def _checked(self, table: Table, files: list[Arrival]) -> TableBackup:

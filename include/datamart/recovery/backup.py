@@ -10,7 +10,7 @@ from datetime import UTC
 import pyarrow as pa
 
 from datamart.ahead import ahead
-from datamart.errors import BalanceError, ConfigurationError
+from datamart.errors import BalanceError, ImpossibleRequest
 from datamart.objects import ObjectStore
 from datamart.recovery.avro import avro_schema
 from datamart.recovery.catalogue import ledger_name
@@ -40,11 +40,11 @@ class Backup:
         """A backup of these tables under a new id. A retry is another backup: the moment of this one is gone.
 
         Raises:
-            ConfigurationError: no table is named, or one that there is not.
+            ImpossibleRequest: no table is named, or one that there is not.
         """
         chosen = [table_named(name, self.tables) for name in dict.fromkeys(names)]
         if not chosen:
-            raise ConfigurationError("No table is named. Choose at least one to back up.")
+            raise ImpossibleRequest("No table is named. Choose at least one to back up.")
         written: list[str] = []
         try:
             manifest = self._take(chosen, written)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from datamart.errors import BackupDamaged, ConfigurationError
+from datamart.errors import BackupDamaged, ImpossibleRequest
 from datamart.moments import utc
 from datamart.recovery.catalogue import Catalogue
 from datamart.recovery.manifest import Manifest
@@ -42,7 +42,7 @@ def _one(catalogue: Catalogue, backup_id: str, known: dict[str, datetime]) -> di
         found = catalogue.read(backup_id)
     except BackupDamaged as error:
         return {"backup_id": backup_id, "damaged": str(error)}
-    except ConfigurationError:  # it expired while we were looking
+    except ImpossibleRequest:  # it expired while we were looking
         return None
     return _whole(found, known.get(backup_id))
 

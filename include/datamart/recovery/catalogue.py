@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
-from datamart.errors import BackupDamaged, ConfigurationError
+from datamart.errors import BackupDamaged, ImpossibleRequest
 from datamart.objects import ObjectStore
 from datamart.recovery.manifest import ADOPTED, NAME, Manifest, decoded, is_id, manifest_key, require_id
 from datamart.warehouse.base import Warehouse
@@ -41,13 +41,13 @@ class Catalogue:
         """The backup of this id.
 
         Raises:
-            ConfigurationError: there is none.
+            ImpossibleRequest: there is none.
             BackupDamaged: its manifest is not what was written.
         """
         body = self.store.fetch(manifest_key(require_id(backup_id)))
         if body is None:
             newest = f" The newest are: {', '.join(self.ids[:3])}." if self.ids else " There is no backup at all."
-            raise ConfigurationError(f"There is no backup {backup_id}.{newest}")
+            raise ImpossibleRequest(f"There is no backup {backup_id}.{newest}")
         return decoded(backup_id, body)
 
     def all(self) -> Iterator[Manifest]:
@@ -68,21 +68,21 @@ class Catalogue:
             return self.read(backup_id)
         except BackupDamaged as error:
             return error
-        except ConfigurationError:  # it expired while we were looking
+        except ImpossibleRequest:  # it expired while we were looking
             return None
 
     def newest(self, tables: Sequence[str]) -> Manifest:
         """The newest backup of all these tables.
 
         Raises:
-            ConfigurationError: there is none.
+            ImpossibleRequest: there is none.
         """
         fitting = [found for found in self.all() if set(tables) <= set(found.tables)]
         # Files of another program are as old as their upload, whatever is in them: they are for who asks for them.
         for found in sorted(fitting, key=lambda one: one.kind == ADOPTED):
             return found
         broken = f" {' '.join(self.damaged[:3])}" if self.damaged else ""
-        raise ConfigurationError(f"There is no backup of {', '.join(tables)}. Run the Dag backup first.{broken}")
+        raise ImpossibleRequest(f"There is no backup of {', '.join(tables)}. Run the Dag backup first.{broken}")
 
     def damaged_after(self, manifest: Manifest) -> tuple[str, ...]:
         """Why backups that are newer than this one, by their ids, cannot be read."""
@@ -94,7 +94,7 @@ class Catalogue:
         """The newest backup of the table whose commits are all among the first ``commit_seq`` of this ledger.
 
         Raises:
-            ConfigurationError: there is none.
+            ImpossibleRequest: there is none.
         """
         mine = [found for found in self.all() if table in found.tables and found.ledger == ledger]
         usable = [
@@ -106,4 +106,4 @@ class Catalogue:
             return self.read(max(usable, key=lambda one: (one[0] or 0, one[1]))[2])
         oldest = f" The oldest there is was taken at {mine[-1].taken_at:%Y-%m-%dT%H:%M:%SZ}." if mine else ""
         broken = f" {' '.join(self.damaged[:3])}" if self.damaged else ""
-        raise ConfigurationError(f"There is no backup of {table} from before {at:%Y-%m-%dT%H:%M:%SZ}.{oldest}{broken}")
+        raise ImpossibleRequest(f"There is no backup of {table} from before {at:%Y-%m-%dT%H:%M:%SZ}.{oldest}{broken}")

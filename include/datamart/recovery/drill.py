@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from datamart.errors import BackupDamaged, ConfigurationError, DatamartError, TransientFault, sentence
+from datamart.errors import BackupDamaged, DatamartError, ImpossibleRequest, TransientFault, sentence
 from datamart.objects import ObjectStore
 from datamart.recovery.catalogue import LATEST, Catalogue
 from datamart.recovery.digest import Digest
@@ -42,7 +42,7 @@ class Drill:
         """Restore a backup to the side; the evidence, by table.
 
         Raises:
-            ConfigurationError: there is no such backup.
+            ImpossibleRequest: there is no such backup.
             BackupDamaged: it does not restore to what was backed up; the evidence is kept as a drill that failed.
         """
         catalogue, started = Catalogue(self.backups), self.warehouse.now()
@@ -70,7 +70,7 @@ class Drill:
         if backup_id != LATEST:
             return backup_id
         if not catalogue.ids:
-            raise ConfigurationError("There is no backup to drill with. Run the Dag backup first.")
+            raise ImpossibleRequest("There is no backup to drill with. Run the Dag backup first.")
         for one in catalogue.ids:
             try:
                 if catalogue.read(one).kind != ADOPTED:

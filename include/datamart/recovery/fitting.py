@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from datamart.errors import ChangeRefused, ConfigurationError
+from datamart.errors import ChangeRefused, ConfigurationError, ImpossibleRequest
 from datamart.recovery.avro import avro_schema
 from datamart.recovery.manifest import Manifest, column_types
 from datamart.tables import LOAD_ID, Table
@@ -128,11 +128,11 @@ def require_free_name(warehouse: Warehouse, name: str, tables: tuple[Table, ...]
     """A table of this name can be made beside the others.
 
     Raises:
-        ConfigurationError: it names one of the project's tables or schemas, is taken, or is no plain name.
+        ImpossibleRequest: it names one of the project's tables or schemas, is taken, or is no plain name.
     """
     if not _NAME.match(name):
-        raise ConfigurationError(f"'{name[:64]}' cannot name a table: use a-z, 0-9 and _, at most 51 of them.")
+        raise ImpossibleRequest(f"'{name[:64]}' cannot name a table: use a-z, 0-9 and _, at most 51 of them.")
     if name in {table.name for table in tables}:
-        raise ConfigurationError(f"{name} is a live table. Leave the other table's name empty to restore it itself.")
+        raise ImpossibleRequest(f"{name} is a live table. Leave the other table's name empty to restore it itself.")
     if warehouse.exists(f"public.{name}"):
-        raise ConfigurationError(f"public.{name} exists already. Choose another name, or drop it first.")
+        raise ImpossibleRequest(f"public.{name} exists already. Choose another name, or drop it first.")

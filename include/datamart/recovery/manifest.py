@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from datamart.errors import BackupDamaged, ConfigurationError
+from datamart.errors import BackupDamaged, ImpossibleRequest
 
 FORMAT = 1
 NAME = "manifest.json"
@@ -97,10 +97,10 @@ def require_id(backup_id: str) -> str:
     """The id, if it can be one.
 
     Raises:
-        ConfigurationError: it holds what no id holds.
+        ImpossibleRequest: it holds what no id holds.
     """
     if not is_id(backup_id):
-        raise ConfigurationError(f"'{backup_id[:64]}' cannot be the id of a backup. Take it from the list of backups.")
+        raise ImpossibleRequest(f"'{backup_id[:64]}' cannot be the id of a backup. Take it from the list of backups.")
     return backup_id
 
 

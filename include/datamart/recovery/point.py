@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from datamart.errors import ConfigurationError
+from datamart.errors import ImpossibleRequest
 from datamart.objects import ObjectStore
 from datamart.recovery.catalogue import LATEST, Catalogue, ledger_name
 from datamart.recovery.manifest import Manifest
@@ -45,7 +45,7 @@ def find_point(warehouse: Warehouse, backups: ObjectStore, table: Table, wanted:
     """Which backup, and what after it.
 
     Raises:
-        ConfigurationError: there is none of that id, of that table or from before that moment; or both are given.
+        ImpossibleRequest: there is none of that id, of that table or from before that moment; or both are given.
     """
     catalogue, ledger = Catalogue(backups), ledger_name(warehouse)
     if wanted.at is None:
@@ -53,14 +53,14 @@ def find_point(warehouse: Warehouse, backups: ObjectStore, table: Table, wanted:
         manifest = catalogue.newest([table.name]) if chosen == LATEST else catalogue.read(chosen)
         if table.name not in manifest.tables:
             names = ", ".join(manifest.tables)
-            raise ConfigurationError(f"Backup {manifest.backup_id} holds {names}, not {table.name}.")
+            raise ImpossibleRequest(f"Backup {manifest.backup_id} holds {names}, not {table.name}.")
         known = manifest.tables[table.name].commit_seq if manifest.ledger == ledger else None
         damaged = catalogue.damaged_after(manifest) if chosen == LATEST else ()
         return Point(manifest, (), known, damaged, own=manifest.ledger == ledger)
     if wanted.backup_id not in (None, LATEST):
-        raise ConfigurationError("Choose a backup or a moment, not both: a moment finds its backup itself.")
+        raise ImpossibleRequest("Choose a backup or a moment, not both: a moment finds its backup itself.")
     if wanted.at > warehouse.now():
-        raise ConfigurationError(f"{wanted.at:%Y-%m-%dT%H:%M:%SZ} is yet to come. Choose a moment that was.")
+        raise ImpossibleRequest(f"{wanted.at:%Y-%m-%dT%H:%M:%SZ} is yet to come. Choose a moment that was.")
     until = commit_at(warehouse, table, wanted.at)
     manifest = catalogue.before(table.name, until, ledger, wanted.at)
     after = manifest.tables[table.name].commit_seq or 0

@@ -46,7 +46,7 @@ class Restore:
         """Do it, or say what would be done.
 
         Raises:
-            ConfigurationError: there is no such table or backup, or another table's name cannot be taken.
+            ImpossibleRequest: there is no such table or backup, or another table's name cannot be taken.
             ChangeRefused: rows would be lost, or the moment cannot be reached; nothing was touched.
             BackupDamaged: the backup is not what was written; nothing was touched.
         """

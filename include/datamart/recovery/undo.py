@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datamart.clean import read_keys
-from datamart.errors import ChangeRefused, ConfigurationError, TransientFault
+from datamart.errors import ChangeRefused, ImpossibleRequest, TransientFault
 from datamart.loads import Outcome, Verdict
 from datamart.objects import ObjectStore, clean_key
 from datamart.recovery.difference import Difference
@@ -55,7 +55,7 @@ class Undo:
         """Take the load's rows back; with ``keep_later``, but for those that something later has touched.
 
         Raises:
-            ConfigurationError: there is no such load, or nothing of it is in a table.
+            ImpossibleRequest: there is no such load, or nothing of it is in a table.
             ChangeRefused: later loads touched its rows, or that cannot be known any more; nothing was touched.
         """
         load = self._load(load_id)
@@ -65,7 +65,7 @@ class Undo:
         if done is not None:
             return done
         if load.undone_by is not None:
-            raise ConfigurationError(f"Load {load_id} is undone already, by {load.undone_by}.")
+            raise ImpossibleRequest(f"Load {load_id} is undone already, by {load.undone_by}.")
         change = Change(number, table.name, UNDO, undone_load_id=load_id, dry_run=dry_run)
         difference = Difference(self.warehouse, table, f"difference_{number}")
         try:
@@ -91,9 +91,9 @@ class Undo:
     def _load(self, load_id: int) -> Outcome:
         load = self.warehouse.find_load(load_id)
         if load is None:
-            raise ConfigurationError(f"There is no load {load_id} in the ledger. Its id is in ops.loads.")
+            raise ImpossibleRequest(f"There is no load {load_id} in the ledger. Its id is in ops.loads.")
         if load.verdict not in (Verdict.LOADED, Verdict.DUPLICATE) or load.commit_seq is None:
-            raise ConfigurationError(f"Load {load_id} ({load.key}) was {load.verdict}: there is nothing to undo.")
+            raise ImpossibleRequest(f"Load {load_id} ({load.key}) was {load.verdict}: there is nothing to undo.")
         return load
 
     def _apply(self, change: Change, table: Table, load: Outcome, difference: Difference, keep_later: bool) -> Change:
@@ -102,7 +102,7 @@ class Undo:
         if done is not None:
             return done
         if again.undone_by is not None:
-            raise ConfigurationError(f"Load {load.load_id} is undone already, by {again.undone_by}.")
+            raise ImpossibleRequest(f"Load {load.load_id} is undone already, by {again.undone_by}.")
         change = self._found(change, table, load, difference, keep_later)
         parts = difference.keep(self.store, change.change_id, numbers.commit, self.settings.part_rows)
         difference.apply(change.change_id, numbers.commit)

@@ -11,7 +11,7 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE, parse_dsn
 
 from datamart.errors import Conflict, DatamartError, TerminalFault, TransientFault
 from datamart.warehouse.base import Warehouse
-from datamart.warehouse.sqlstates import RULES, Action, Rule, code_of_fatal_message, rule_for
+from datamart.warehouse.sqlstates import RULES, Action, Rule, code_of_fatal_message, raising_function, rule_for
 
 # This end notices within about a minute that the other is gone, so that no task waits for ever.
 _PATIENCE = {
@@ -112,12 +112,16 @@ _FAULTS: dict[Action, tuple[type[DatamartError], str]] = {
 def fault_of(error: psycopg2.Error, rules: tuple[Rule, ...], last_words: str = "") -> DatamartError:
     """The fault to raise for a driver's error: what happened, by the server's words, then cause and remedy.
 
-    ``last_words`` is what the server said before it ended the session, if it did.
+    ``last_words`` is what the server said before it ended the session, if it did. A message that may quote a row is
+    left out: of some codes any message, and of all codes the message of a trigger or function, which is named instead.
     """
     text = (last_words if "FATAL" in last_words else str(error)).strip()
     message = error.diag.message_primary or (text.splitlines()[0] if text else "no details")
     code = error.pgcode or (code_of_fatal_message(message) if "FATAL" in message else None)
     rule = rule_for(code, f"{message}\n{error.diag.message_detail or ''}", rules)
     kind, what = _FAULTS[rule.action]
-    said = "" if rule.quotes_values else f": {message.rstrip('.')}"
+    function = raising_function(error.diag.context)
+    is_named = error.diag.constraint_name or error.diag.column_name
+    said = "" if function or (rule.quotes_values and not is_named) else f": {message.rstrip('.')}"
+    said = f": the function {function} raised it" if function else said
     return kind(f"{what} ({code or 'connection'}){said}. {rule.remedy}")

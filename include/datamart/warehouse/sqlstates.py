@@ -33,7 +33,7 @@ class Rule:
     text: re.Pattern[str] | None = None
     """The row is only for messages that match."""
     quotes_values: bool = False
-    """The server's message may quote a value of a row, and is left out."""
+    """The server's message may quote a value of a row: only one that names a constraint or column is repeated."""
 
 
 def _containing(pattern: str) -> re.Pattern[str]:
@@ -70,7 +70,7 @@ _SCHEMA = (
     "undo changes that were made by hand."
 )
 _VALUE = "A value does not fit its column. The server's own message is left out, as it may quote a row."
-_CONSTRAINT = "A rule of the table refuses the rows. Look at constraints that were added by hand."
+_CONSTRAINT = "A rule of the table refuses the rows. Look at constraints and triggers that were added by hand."
 _DAMAGED = (
     "The server reports damaged data. Do not go on loading: check its disks, and restore the tables from a backup."
 )
@@ -83,7 +83,7 @@ RULES: tuple[Rule, ...] = (
     Rule("0A", _GIVE_UP, "The server does not support the statement. Check that its version is a supported one."),
     # Classes 22 and 23: values and constraints.
     Rule("22", _GIVE_UP, _VALUE, quotes_values=True),
-    Rule("23", _GIVE_UP, _CONSTRAINT),
+    Rule("23", _GIVE_UP, _CONSTRAINT, quotes_values=True),
     # Class 25: invalid transaction state.
     Rule("25", _GIVE_UP, _REPORT),
     Rule("25006", _WAIT, _READ_ONLY),
@@ -119,7 +119,10 @@ RULES: tuple[Rule, ...] = (
     # Class 58: system errors outside of the server.
     Rule("58", _WAIT, "The machine of the server reports an error: check its disks and its log."),
     # Class P0: errors that functions raise.
-    Rule("P0", _GIVE_UP, "A trigger or function in the warehouse refused it. Look at those that were added by hand."),
+    Rule(
+        "P0", _GIVE_UP, "A trigger or function in the warehouse refused it. Look at those that were added by hand. Its "
+        "own message is left out, as it may quote a row.", quotes_values=True,
+    ),
     # Class XX: internal errors.
     Rule("XX", _GIVE_UP, _REPORT),
     Rule("XX001", _GIVE_UP, _DAMAGED),
@@ -146,6 +149,10 @@ REDSHIFT_RULES: tuple[Rule, ...] = (
 )  # fmt: skip
 """Of Redshift."""
 
+_RAISED_IN = re.compile(r'\APL/\w+ function ((?:"(?:[^"]|"")+"|[\w$.])+)')
+_OWN_BLOCK = "inline_code_block"
+"""What PostgreSQL calls the code of a DO statement."""
+
 _UNREACHABLE = Rule("", _WAIT, _CONNECTION)
 _UNKNOWN = Rule("", _GIVE_UP, _REPORT)
 
@@ -170,6 +177,16 @@ def code_of_fatal_message(message: str) -> str | None:
     server that speaks another language.
     """
     return next((code for code, pattern in _FATAL_MESSAGES if pattern.search(message)), None)
+
+
+def raising_function(context: str | None) -> str | None:
+    """The function that has raised an error, by the first line of the error's context; None for the server's own.
+
+    That line names the innermost place: for an error of a statement within a function it is the statement. The code of
+    a DO statement is no function.
+    """
+    found = _RAISED_IN.match(context or "")
+    return found[1] if found and found[1] != _OWN_BLOCK else None
 
 
 def rule_for(code: str | None, text: str, rules: tuple[Rule, ...] = RULES) -> Rule:
