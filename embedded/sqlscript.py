@@ -20,6 +20,7 @@ PROCEDURES = {
         "left_to_newer", "leave_to_newer", "merge_at_once", "merge_sizes", "merge_matched", "merge_history",
         "merge_update", "merge_insert", "merge_unchanged", "merge_preview",
         "rows_as_loaded", "staged_and_differing",
+        "replaced_since",
     ),
     "Replace a table, under its lock": ("replace_preview", "replace_history", "replace_delete", "removed_keys"),
     "Write the ledger, in the same transaction": ("forget_failed_load", "insert_load"),

@@ -7,7 +7,7 @@
     ├── SourceChanged        an object is not the one that was listed; the next listing sees the new one
     ├── BalanceError         independent counts disagree; the transaction rolls back
     ├── BackupDamaged        a backup's bytes are not those that were written, or are no backup; another one may do
-    ├── ChangeRefused        a restore or undo that would lose rows or cannot be exact; nothing was touched
+    ├── ChangeRefused        a restore, undo or load of gone rows that would lose rows or cannot be exact
     ├── TerminalFault        a server refused for good (rights, syntax, missing object); retrying is useless
     └── TransientFault       a server was busy, slow or gone; the whole step may be tried again
         └── Conflict         another transaction was in the way of this one, which may be tried again at once
@@ -53,7 +53,7 @@ class BackupDamaged(DatamartError):
 
 
 class ChangeRefused(DatamartError):
-    """A restore or undo that would lose rows, or that cannot be exact; nothing was touched."""
+    """A restore, an undo or a load of gone rows that would lose rows, or that cannot be exact; nothing was touched."""
 
 
 class TerminalFault(DatamartError):

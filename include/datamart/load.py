@@ -19,13 +19,13 @@ import numpy.typing as npt
 
 from datamart.clean import write_keys
 from datamart.copied_rejects import rejects_again
-from datamart.errors import BalanceError, ConfigurationError, FileRejected, SourceChanged, TransientFault
+from datamart.errors import BalanceError, ConfigurationError, FileRejected, TransientFault
 from datamart.file_names import is_partial
 from datamart.fingerprint import rules_in_force
 from datamart.forecast import forecast, replacement_forecast, upsert_forecast
 from datamart.late import LateFiles, left_message
 from datamart.loads import SUPERSEDED, Arrival, Counts, Mode, Outcome, Verdict
-from datamart.missing_rows import FEW_ROWS, MissingRows, all_there, with_missing
+from datamart.missing_rows import FEW_ROWS, MissingRows, all_there
 from datamart.objects import ObjectStore, removed_key
 from datamart.routing import table_for
 from datamart.settings import Settings
@@ -231,18 +231,18 @@ class Loader:
             return None
         undone = sum(one.undone_by is not None for one in self.warehouse.loads_of(arrival.arrival_id))
         load_id = arrival.missing_rows_id(self._run_id or "", undone)
-        missing = MissingRows(self.warehouse, self.store, table, known)
-        with ExitStack() as resources:
-            try:
-                looked = self._stage(arrival, load_id, table, resources, keep=False)
-            except SourceChanged:
-                return None  # there is nothing any more that could be loaded again
-            gone = 0 if looked.refused else missing.count(looked.staging)
-            if dry_run and gone:
-                return forecast(with_missing(self._outcome(looked), gone))
-        if not gone:
-            return None
+        mine = self.warehouse.find_load(load_id)
+        if mine is not None:
+            return mine
+        missing = MissingRows(LateFiles(self.warehouse, self.store), table, known)
         arrival = missing.in_its_place(arrival)
+        with ExitStack() as resources:
+            looked = self._stage(arrival, load_id, table, resources, keep=False)
+            outcome = missing.judge(looked, self._outcome(looked), done)
+        if outcome.load_id != load_id:
+            return outcome
+        if dry_run:
+            return forecast(outcome)
         with ExitStack() as resources:
             staged = self._stage(arrival, load_id, table, resources, keep=True)
             return self.warehouse.atomically(lambda: self._merge_missing(missing, staged))
@@ -254,12 +254,11 @@ class Loader:
         table = staged.table
         numbers = self.warehouse.lock(table).next(changed=False)
         done, _ = self._before(staged.arrival, table)
-        if done is None or not self._is_of_another_run(done) or staged.refused:
+        if done is None or not self._is_of_another_run(done):
             return done
-        outcome = replace(self._outcome(staged), commit_seq=numbers.commit)
-        outcome = missing.merge(staged, outcome, numbers.commit)
-        if not outcome.message:
-            return done
+        outcome = missing.merge(staged, self._outcome(staged), done, numbers.commit)
+        if outcome.load_id != staged.load_id:
+            return outcome
         numbers = numbers.now(changed=outcome.changed).ended(self.warehouse.now())
         self._close(staged, outcome, Mode.UPSERT, numbers)
         self.warehouse.set_sequence(table, numbers)

@@ -2,7 +2,8 @@
 
 The ledger knows what the product did, not what people did to the table by hand. So a file is said to have changed
 nothing only when its rows are found. Those that are gone are loaded again; rows that are there with other values stay,
-and so does what newer files hold: an older arrival takes nothing back.
+and so does what newer files hold: an older arrival takes nothing back. A file that today's
+rules refuse is told to be refused when its rows are gone.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import numpy.typing as npt
 
 from datamart.clean import write_keys
 from datamart.late import LateFiles
-from datamart.loads import SUPERSEDED, Arrival, Mode, Outcome
-from datamart.objects import ObjectStore, left_key
+from datamart.loads import SUPERSEDED, Arrival, Outcome
+from datamart.objects import left_key
 from datamart.staging import Staged
 from datamart.tables import Table
 from datamart.warehouse.base import Warehouse
@@ -37,75 +38,122 @@ def all_there(warehouse: Warehouse, table: Table, load: Outcome) -> bool:
     return warehouse.rows_as_loaded(table, load.load_id) == counts.inserted + counts.updated
 
 
-def with_missing(outcome: Outcome, gone: int) -> Outcome:
-    """What a load of so many rows that are gone would come to."""
-    rows = outcome.counts
-    return replace(outcome, counts=replace(rows, inserted=gone, unchanged=rows.read - rows.rejected - gone))
-
-
 @dataclass(frozen=True)
 class MissingRows:
     """Loads what is gone of a file that ``known``, a load of another run, has brought."""
 
-    warehouse: Warehouse
-    store: ObjectStore
+    late: LateFiles
     table: Table
     known: Outcome
 
+    @property
+    def warehouse(self) -> Warehouse:
+        """Where rows are looked for."""
+        return self.late.warehouse
+
     def in_its_place(self, arrival: Arrival) -> Arrival:
-        """The arrival with its place in the order of arrivals, which is that of its first load."""
-        text = "SELECT COALESCE(listed_at, finished_at) FROM ops.loads WHERE load_id = %(load_id)s"
-        listed_at = self.warehouse.query(text, {"load_id": self.known.load_id})[0][0]
+        """The arrival with its place in the order of arrivals: that of its load, or of a replacement that held it."""
+        listed_at = self.warehouse.query(
+            "SELECT MAX(COALESCE(listed_at, finished_at)) FROM ops.loads WHERE load_id = %(load_id)s"
+            " OR (table_name = %(table)s AND sha256 = %(sha256)s AND mode = 'replace' AND undone_by IS NULL"
+            " AND verdict IN ('loaded', 'duplicate'))",
+            {"load_id": self.known.load_id, "table": self.table.name, "sha256": self.known.sha256},
+        )[0][0]
         return replace(arrival, listed_at=listed_at, late=True)
 
-    def count(self, staging: str) -> int:
-        """Staged rows whose key is not in the table, unless a replacement has removed them."""
-        return 0 if self._replaced() else self.warehouse.preview(self.table, staging).inserted
+    def judge(self, staged: Staged, outcome: Outcome, done: Outcome) -> Outcome:
+        """What a load of the staged rows that are gone comes to; all others are taken away from what is staged.
 
-    def merge(self, staged: Staged, outcome: Outcome, commit_seq: int) -> Outcome:
-        """Merge what is gone, and nothing else; without changes when nothing is. Needs the lock."""
-        if not self.count(staged.staging):
-            return outcome
-        left, gone = self._leave(staged)
-        merged = self.warehouse.merge(self.table, staged.staging, staged.load_id, commit_seq)
-        counts = replace(
-            merged, read=staged.read, rejected=staged.rejects.count, unchanged=merged.unchanged + len(left)
-        )
-        warnings = dict(outcome.warnings)
-        if len(left):
-            warnings[SUPERSEDED] = len(left)
-            write_keys(self.store, left_key(self.table.name, staged.load_id, commit_seq), self.table, left)
-        message = f"{merged.inserted} rows of this file (load {self.known.load_id}) were gone and are loaded again."
-        if gone:
-            message += f" {gone} more are gone, but files that came later hold them: send those again."
-        if len(left) - gone:
-            message += f" {len(left) - gone} rows are there with other values, and stay."
-        return replace(outcome, counts=counts, warnings=warnings, message=message)
+        It is a load of its own - ``outcome``, with counts or refused - when there is something to do or to tell; else
+        it is ``done``, the ledger's answer.
 
-    def _leave(self, staged: Staged) -> tuple[npt.NDArray[np.int64], int]:
-        """Take staged rows away that are there with other values, or that newer files hold: their keys; how many of
-        them are gone from the table.
+        Raises:
+            ChangeRefused: whether newer files hold what is gone cannot be told any more.
         """
+        return self._judge(staged, outcome, done)[0]
+
+    def merge(self, staged: Staged, outcome: Outcome, done: Outcome, commit_seq: int) -> Outcome:
+        """The same, and it is done. Needs the lock."""
+        outcome, left = self._judge(staged, outcome, done)
+        if outcome.load_id != staged.load_id:
+            return outcome
+        outcome = replace(outcome, commit_seq=commit_seq)
+        if staged.refused:
+            return outcome
+        if len(left):
+            key = left_key(self.table.name, staged.load_id, commit_seq)
+            write_keys(self.late.store, key, self.table, left)
+        merged = self.warehouse.merge(self.table, staged.staging, staged.load_id, commit_seq)
+        unchanged = merged.unchanged + len(left)
+        counts = replace(merged, read=staged.read, rejected=staged.rejects.count, unchanged=unchanged)
+        return replace(outcome, counts=counts)
+
+    def _judge(self, staged: Staged, outcome: Outcome, done: Outcome) -> tuple[Outcome, npt.NDArray[np.int64]]:
+        """What it comes to, and the keys of the rows that were taken away."""
+        left = np.empty(0, np.int64)
+        if self._replaced(staged.arrival):
+            return done, left
+        gone = self._gone(staged) if staged.whole else 0
+        if staged.refused:
+            seen = staged.whole and not gone and not self._refused_now(staged)
+            return (done if seen else outcome), left
+        if not gone:
+            return self._all_found(staged, done), left
+        left = self._leave(staged)
+        found = self._gone(staged)
+        held = gone - found
+        if not found:
+            message = (
+                f"This very file was loaded before (load {self.known.load_id}); nothing changed. {held} of its rows "
+                "are gone, but files that came later hold them: send those again."
+            )
+            return replace(done, message=message), left
+        message = f"{found} rows of this file (load {self.known.load_id}) were gone and are loaded again.{_held(held)}"
+        if len(left) > held:
+            message += f" {len(left) - held} rows are there with other values, and stay."
+        warnings = {**outcome.warnings, SUPERSEDED: len(left)} if len(left) else outcome.warnings
+        rows = outcome.counts
+        counts = replace(rows, inserted=found, unchanged=rows.read - rows.rejected - found)
+        return replace(outcome, counts=counts, warnings=warnings, message=message), left
+
+    def _all_found(self, staged: Staged, done: Outcome) -> Outcome:
+        refused = self._refused_now(staged)
+        if not refused:
+            return done
+        message = (
+            f"This very file was loaded before (load {self.known.load_id}). Today's rules refuse {refused} of the rows "
+            "that were accepted then, so whether those are still there is not known; all others are, and nothing "
+            "changed."
+        )
+        return replace(done, message=message)
+
+    def _gone(self, staged: Staged) -> int:
+        """Staged rows whose key is not in the table."""
+        return self.warehouse.preview(self.table, staged.staging).inserted
+
+    def _refused_now(self, staged: Staged) -> int:
+        """Rows of the file that its load accepted, and that are refused today: they are not staged."""
+        return max(0, staged.rejects.count - self.known.counts.rejected)
+
+    def _leave(self, staged: Staged) -> npt.NDArray[np.int64]:
+        """Take staged rows away that are there with other values, or that newer files hold: their keys."""
         names = self.warehouse.names(self.table, staged.staging)
         differing = keys_in(self.warehouse.query(self.warehouse.sql("staged_and_differing", **names)))
-        newer = LateFiles(self.warehouse, self.store).newer_keys(staged.arrival, self.table, staged.sha256)
+        newer = self.late.newer_keys(staged.arrival, self.table, staged.sha256)
         keys = np.unique(np.concatenate([differing, newer]))
-        if not len(keys):
-            return keys, 0
-        left = self.warehouse.leave_to_newer(self.table, staged.staging, keys)
-        with self.warehouse.key_list(self.table, f"{staged.staging}_left", left) as listed:
-            text = (
-                f"SELECT COUNT(*) FROM {listed} AS listed"  # noqa: S608
-                f" INNER JOIN {names['target']} AS target ON listed.{names['key']} = target.{names['key']}"
-            )
-            there = int(self.warehouse.query(text)[0][0])
-        return left, len(left) - there
+        return self.warehouse.leave_to_newer(self.table, staged.staging, keys) if len(keys) else keys
 
-    def _replaced(self) -> bool:
-        """A later replacement is the whole table: what it removed is not gone by mistake."""
-        text = (
-            "SELECT COUNT(*) FROM ops.loads WHERE table_name = %(table)s AND mode = %(mode)s AND undone_by IS NULL"
-            " AND verdict IN ('loaded', 'duplicate') AND commit_seq > %(commit_seq)s"
-        )
-        values = {"table": self.table.name, "mode": Mode.REPLACE.value, "commit_seq": self.known.commit_seq}
-        return bool(self.warehouse.query(text, values)[0][0])
+    def _replaced(self, arrival: Arrival) -> bool:
+        """A later replacement, without this file, is the whole table: what it removed is not gone by mistake.
+
+        It is later if it was committed later, or if its place in the order is later than that of ``arrival``.
+        """
+        values = {
+            "table": self.table.name, "sha256": self.known.sha256, "commit_seq": self.known.commit_seq,
+            "listed_at": arrival.listed_at,
+        }  # fmt: skip
+        return bool(self.warehouse.query(self.warehouse.sql("replaced_since"), values)[0][0])
+
+
+def _held(rows: int) -> str:
+    return f" {rows} more are gone, but files that came later hold them: send those again." if rows else ""

@@ -2,6 +2,17 @@ ALTER TABLE ops.tables
 -- When the table's newest commit was made, by the warehouse's clock; no later commit is told to be earlier.
 ADD COLUMN committed_at TIMESTAMPTZ;
 
+-- A worker whose clock was ahead has told times that are still to come. No commit is later than this one.
+UPDATE ops.loads
+SET
+    started_at = LEAST(started_at, CURRENT_TIMESTAMP),
+    finished_at = CURRENT_TIMESTAMP
+WHERE commit_seq IS NOT NULL AND finished_at > CURRENT_TIMESTAMP;
+
+UPDATE ops.restores
+SET finished_at = CURRENT_TIMESTAMP
+WHERE finished_at > CURRENT_TIMESTAMP;
+
 UPDATE ops.tables AS known
 SET committed_at = newest.committed_at
 FROM (

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from datamart.clean import read_keys
 from datamart.errors import ChangeRefused, ImpossibleRequest, TransientFault
 from datamart.loads import Outcome, Verdict
-from datamart.objects import ObjectStore, clean_key
+from datamart.objects import ObjectStore, clean_key, left_key
 from datamart.recovery.difference import Difference
 from datamart.recovery.ledger import Change, change_id, find_change, record_change
 from datamart.settings import Settings
@@ -40,6 +41,15 @@ class Later:
     """It brought them as they were, so nothing shows in them."""
 
 
+class LaterLoad(NamedTuple):
+    """A later load that found rows as they were: where its clean rows are, and its commit if it left some of them."""
+
+    load_id: int
+    kept: int
+    parts: int
+    left_seq: int | None
+
+
 @dataclass(frozen=True)
 class Undo:
     """Undoes loads of one warehouse; ``run`` names the Dag run for the ledger."""
@@ -50,6 +60,7 @@ class Undo:
     run: Mapping[str, str] = field(default_factory=dict)
     tables: tuple[Table, ...] = TABLES
     _keys: dict[int, npt.NDArray[np.int64]] = field(default_factory=dict, init=False, repr=False)
+    _left: dict[int, npt.NDArray[np.int64]] = field(default_factory=dict, init=False, repr=False)
 
     def undo(self, load_id: int, *, keep_later: bool = False, dry_run: bool = False) -> Change:
         """Take the load's rows back; with ``keep_later``, but for those that something later has touched.
@@ -79,14 +90,14 @@ class Undo:
 
     def _read_ahead(self, table: Table, load: Outcome) -> None:
         """Read the files of later loads before the lock is taken: there may be many."""
-        for later, kept, parts in self._later_loads(table, load):
-            self._brought(table, load, later, kept, parts)
+        for later in self._later_loads(table, load):
+            self._brought(table, load, later)
 
-    def _later_loads(self, table: Table, load: Outcome) -> list[tuple[int, int, int]]:
+    def _later_loads(self, table: Table, load: Outcome) -> list[LaterLoad]:
         """Later loads that found rows as they were, and where their clean rows are."""
         values = {"table": table.name, "commit_seq": load.commit_seq}
         found = self.warehouse.query(self.warehouse.sql("undo_later_loads"), values)
-        return [(int(later), int(kept), int(parts)) for later, kept, parts in found]
+        return [LaterLoad(int(later), int(kept), int(parts), left) for later, kept, parts, left in found]
 
     def _load(self, load_id: int) -> Outcome:
         load = self.warehouse.find_load(load_id)
@@ -157,24 +168,35 @@ class Undo:
         if not len(keys):
             return [], keys
         found, common = [], [np.empty(0, np.int64)]
-        for later, kept, parts in self._later_loads(table, load):
-            same = np.intersect1d(keys, self._brought(table, load, later, kept, parts))
+        for later in self._later_loads(table, load):
+            same = np.intersect1d(keys, self._brought(table, load, later))
             if len(same):
-                found.append(Later(int(later), len(same), found_equal=True))
+                found.append(Later(later.load_id, len(same), found_equal=True))
                 common.append(same)
         return found, np.unique(np.concatenate(common))
 
-    def _brought(self, table: Table, load: Outcome, later: int, kept: int, parts: int) -> npt.NDArray[np.int64]:
-        """The keys of all rows in the clean parquet ``kept`` of a later load."""
+    def _brought(self, table: Table, load: Outcome, later: LaterLoad) -> npt.NDArray[np.int64]:
+        """The keys of all rows that a later load brought."""
+        keys = self._keys_kept(table, load, later)
+        if later.left_seq is None:
+            return keys
+        if later.load_id not in self._left:
+            left = read_keys(self.store, left_key(table.name, later.load_id, later.left_seq), table)
+            self._left[later.load_id] = np.empty(0, np.int64) if left is None else left
+        return np.setdiff1d(keys, self._left[later.load_id])
+
+    def _keys_kept(self, table: Table, load: Outcome, later: LaterLoad) -> npt.NDArray[np.int64]:
+        """The keys of all rows in the clean parquet that a later load has, or is a copy of."""
+        kept = later.kept
         if kept in self._keys:
             return self._keys[kept]
-        keys = [read_keys(self.store, clean_key(table.name, kept, part), table) for part in range(max(parts, 1))]
+        keys = [read_keys(self.store, clean_key(table.name, kept, part), table) for part in range(max(later.parts, 1))]
         known = [one for one in keys if one is not None]
         if len(known) < len(keys):
             raise ChangeRefused(
-                f"Load {load.load_id} ({load.key}) cannot be undone: its rows may be those of load {later} too, which "
-                "came later and found rows as they were, but its clean files are gone. Nothing was touched. Restore "
-                "the table to the moment before the load instead."
+                f"Load {load.load_id} ({load.key}) cannot be undone: its rows may be those of load {later.load_id} "
+                "too, which came later and found rows as they were, but its clean files are gone. Nothing was touched. "
+                "Restore the table to the moment before the load instead."
             )
         self._keys[kept] = np.concatenate(known)
         return self._keys[kept]

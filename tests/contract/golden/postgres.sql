@@ -197,6 +197,17 @@ ALTER TABLE ops.tables
 -- When the table's newest commit was made, by the warehouse's clock; no later commit is told to be earlier.
 ADD COLUMN committed_at TIMESTAMPTZ;
 
+-- A worker whose clock was ahead has told times that are still to come. No commit is later than this one.
+UPDATE ops.loads
+SET
+    started_at = LEAST(started_at, CURRENT_TIMESTAMP),
+    finished_at = CURRENT_TIMESTAMP
+WHERE commit_seq IS NOT NULL AND finished_at > CURRENT_TIMESTAMP;
+
+UPDATE ops.restores
+SET finished_at = CURRENT_TIMESTAMP
+WHERE finished_at > CURRENT_TIMESTAMP;
+
 UPDATE ops.tables AS known
 SET committed_at = newest.committed_at
 FROM (
@@ -539,7 +550,19 @@ LEFT JOIN public.hired_employees AS target ON staging."id" = target."id";
 SELECT COUNT(*)
 FROM public.hired_employees AS live
 INNER JOIN ops.loads AS loads ON live._load_id = loads.load_id AND live.xmin = loads.xmin
-WHERE live._load_id = :load_id;
+WHERE
+    live._load_id = :load_id
+    -- A warehouse that was restored as a whole has all its rows from one transaction.
+    AND NOT EXISTS (SELECT 1 FROM ops.migrations AS migrations WHERE migrations.xmin = loads.xmin)
+    -- A column that was added or dropped since has changed rows that were not written.
+    AND NOT EXISTS (
+        SELECT 1
+        FROM pg_catalog.pg_attribute AS columns
+        WHERE
+            columns.attrelid = CAST('public.hired_employees' AS REGCLASS)
+            AND columns.attnum > 0
+            AND (columns.atthasmissing OR columns.attisdropped)
+    );
 
 -- staged_and_differing
 -- Keys of staged rows that the table holds with other values.
@@ -547,6 +570,28 @@ SELECT staging."id"
 FROM staging_1 AS staging
 INNER JOIN public.hired_employees AS target ON staging."id" = target."id"
 WHERE target."name" <> staging."name" OR target."datetime" <> staging."datetime" OR target."department_id" <> staging."department_id" OR target."job_id" <> staging."job_id";
+
+-- replaced_since
+-- Replacements after a file's load, or after its place in the order, that were made without the file.
+SELECT COUNT(*)
+FROM ops.loads AS later
+WHERE
+    later.table_name = :table
+    AND later.mode = 'replace'
+    AND later.verdict IN ('loaded', 'duplicate')
+    AND later.undone_by IS NULL
+    AND (later.commit_seq > :commit_seq OR later.listed_at > :listed_at)
+    AND NOT EXISTS (
+        SELECT 1
+        FROM ops.loads AS same
+        WHERE
+            same.table_name = later.table_name
+            AND same.mode = 'replace'
+            AND same.verdict IN ('loaded', 'duplicate')
+            AND same.undone_by IS NULL
+            AND same.run_id = later.run_id
+            AND same.sha256 = :sha256
+    );
 
 -- ===============================
 -- Replace a table, under its lock
@@ -824,7 +869,21 @@ ORDER BY touched.change_id;
 SELECT
     later.load_id,
     kept.load_id AS kept_id,
-    kept.clean_parts
+    kept.clean_parts,
+    -- A load of the rows that were gone of a file: what it left to newer files is not what it brought.
+    CASE WHEN
+        EXISTS (
+            SELECT 1
+            FROM ops.loads AS first
+            WHERE
+                first.arrival_id = later.arrival_id
+                AND first.table_name = later.table_name
+                AND first.mode = 'upsert'
+                AND first.verdict IN ('loaded', 'duplicate')
+                AND first.undone_by IS NULL
+                AND first.commit_seq < later.commit_seq
+        ) THEN later.commit_seq
+    END AS left_seq
 FROM ops.loads AS later
 INNER JOIN ops.loads AS kept
     ON kept.load_id = CASE WHEN later.clean_parts = 0 THEN later.duplicate_of ELSE later.load_id END
