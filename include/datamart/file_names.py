@@ -65,14 +65,14 @@ def is_partial(key: str) -> bool:
     )
 
 
-def is_left_alone(arrival: Arrival, settings: Settings, now: Callable[[], datetime]) -> bool:
+def is_left_alone(arrival: Arrival, settings: Settings, clock: Callable[[], datetime]) -> bool:
     """The file is not to be taken (now): it is ignored, or a sender may still rename it.
 
-    ``now`` is asked only for a file of a partial name.
+    ``clock`` is asked only for a file of a partial name.
     """
     if is_ignored(arrival.key):
         return True
-    return is_partial(arrival.key) and now() < arrival.last_modified + timedelta(minutes=settings.partial_minutes)
+    return is_partial(arrival.key) and clock() < arrival.last_modified + timedelta(minutes=settings.partial_minutes)
 
 
 @dataclass
