@@ -186,16 +186,16 @@ ALTER TABLE ops.tables
 -- When the table's newest commit was made, by the warehouse's clock; no later commit is told to be earlier.
 ADD COLUMN committed_at TIMESTAMPTZ;
 
--- A worker whose clock was ahead has told times that are still to come. No commit is later than this one.
+-- A worker whose clock was ahead has written times that are still to come. No commit is later than this migration.
 UPDATE ops.loads
 SET
-    started_at = LEAST(started_at, GETDATE()),
-    finished_at = GETDATE()
-WHERE commit_seq IS NOT NULL AND finished_at > GETDATE();
+    started_at = LEAST(started_at, :now),
+    finished_at = :now
+WHERE commit_seq IS NOT NULL AND finished_at > :now;
 
 UPDATE ops.restores
-SET finished_at = GETDATE()
-WHERE finished_at > GETDATE();
+SET finished_at = :now
+WHERE finished_at > :now;
 
 UPDATE ops.tables
 SET committed_at = newest.committed_at
