@@ -5,13 +5,13 @@ ADD COLUMN committed_at TIMESTAMPTZ;
 -- A worker whose clock was ahead has told times that are still to come. No commit is later than this one.
 UPDATE ops.loads
 SET
-    started_at = LEAST(started_at, CURRENT_TIMESTAMP),
-    finished_at = CURRENT_TIMESTAMP
-WHERE commit_seq IS NOT NULL AND finished_at > CURRENT_TIMESTAMP;
+    started_at = LEAST(started_at, %(now)s),
+    finished_at = %(now)s
+WHERE commit_seq IS NOT NULL AND finished_at > %(now)s;
 
 UPDATE ops.restores
-SET finished_at = CURRENT_TIMESTAMP
-WHERE finished_at > CURRENT_TIMESTAMP;
+SET finished_at = %(now)s
+WHERE finished_at > %(now)s;
 
 UPDATE ops.tables AS known
 SET committed_at = newest.committed_at

@@ -5,13 +5,13 @@ ADD COLUMN committed_at TIMESTAMPTZ;
 -- A worker whose clock was ahead has told times that are still to come. No commit is later than this one.
 UPDATE ops.loads
 SET
-    started_at = LEAST(started_at, GETDATE()),
-    finished_at = GETDATE()
-WHERE commit_seq IS NOT NULL AND finished_at > GETDATE();
+    started_at = LEAST(started_at, %(now)s),
+    finished_at = %(now)s
+WHERE commit_seq IS NOT NULL AND finished_at > %(now)s;
 
 UPDATE ops.restores
-SET finished_at = GETDATE()
-WHERE finished_at > GETDATE();
+SET finished_at = %(now)s
+WHERE finished_at > %(now)s;
 
 UPDATE ops.tables
 SET committed_at = newest.committed_at

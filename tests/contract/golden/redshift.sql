@@ -189,13 +189,13 @@ ADD COLUMN committed_at TIMESTAMPTZ;
 -- A worker whose clock was ahead has told times that are still to come. No commit is later than this one.
 UPDATE ops.loads
 SET
-    started_at = LEAST(started_at, GETDATE()),
-    finished_at = GETDATE()
-WHERE commit_seq IS NOT NULL AND finished_at > GETDATE();
+    started_at = LEAST(started_at, :now),
+    finished_at = :now
+WHERE commit_seq IS NOT NULL AND finished_at > :now;
 
 UPDATE ops.restores
-SET finished_at = GETDATE()
-WHERE finished_at > GETDATE();
+SET finished_at = :now
+WHERE finished_at > :now;
 
 UPDATE ops.tables
 SET committed_at = newest.committed_at
