@@ -41,8 +41,8 @@ def migrate(
             done = {row[0] for row in warehouse.query("SELECT name FROM ops.migrations")}
         for path in sorted((SQL / warehouse.dialect).glob("migrate_*.sql")):
             if path.stem not in done:
-                row, text = {"name": path.stem, "now": warehouse.now()}, path.read_text(encoding="utf-8")
-                warehouse.execute(text, row if "%(now)s" in text else None)
+                row = {"name": path.stem, "now": warehouse.now()}
+                warehouse.execute(path.read_text(encoding="utf-8"), row)
                 warehouse.execute("INSERT INTO ops.migrations (name, applied_at) VALUES (%(name)s, %(now)s)", row)
                 applied.append(path.stem)
         for table in tables:

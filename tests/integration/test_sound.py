@@ -131,9 +131,9 @@ def test_a_second_try_that_is_not_a_duplicate_is_seen(busy: World) -> None:
 def test_a_second_try_that_changes_something_is_seen(busy: World, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = Loader.load
 
-    def chatty(self: Loader, arrival: Arrival) -> Outcome:
+    def chatty(self: Loader, arrival: Arrival, *, recheck: bool) -> Outcome:
         self.warehouse.execute("UPDATE ops.loads SET finished_at = finished_at + INTERVAL '1 day'")
-        return honest(self, arrival)
+        return honest(self, arrival, recheck=recheck)
 
     monkeypatch.setattr(Loader, "load", chatty)
     with pytest.raises(AssertionError, match=r"changed ops\.loads"):
