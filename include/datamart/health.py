@@ -25,7 +25,7 @@ from datamart.holds import Hold, Holds
 from datamart.insights import INSIGHTS
 from datamart.landing import PREFIX
 from datamart.loads import Arrival
-from datamart.objects import ObjectStore
+from datamart.objects import TAGS_OF_VERSIONS, ObjectStore
 from datamart.settings import Settings
 from datamart.tables import TABLES
 from datamart.warehouse.base import Warehouse
@@ -232,8 +232,9 @@ def _versions(missing: Sequence[str]) -> list[Finding]:
     """Rights that are missing where the data bucket keeps versions of objects."""
     if not missing:
         return []
+    of = " that have tags" if set(missing) == {TAGS_OF_VERSIONS} else ""
     message = (
-        f"S3 refuses {', '.join(missing)} in the data bucket, so versions of landed files are not used: a file is "
+        f"S3 refuses {', '.join(missing)} in the data bucket, so versions of landed files{of} are not used: a file is "
         "known by its ETag alone, and deleting it leaves a delete marker. Grant the rights that docs/aws.md lists."
     )
     return [Finding(Code.VERSIONS_REFUSED, "warning", message)]
