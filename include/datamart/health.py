@@ -209,7 +209,7 @@ def look(
     listed, missing_rights = _answer(objects, end, found, _S3) or (None, ())
     known = _answer(ledger, end, found, _WAREHOUSE)
     if listed is not None:
-        found += _versions(missing_rights)
+        found += versions_refused(missing_rights)
         found += _late_files(listed, known.holds if known else (), settings, now)
     if known is not None:
         found += _on_hold(known.holds, listed)
@@ -228,7 +228,7 @@ def _answer(question: Future[T], end: float, found: list[Finding], whom: _Whom) 
         return None
 
 
-def _versions(missing: Sequence[str]) -> list[Finding]:
+def versions_refused(missing: Sequence[str]) -> list[Finding]:
     """Rights that are missing where the data bucket keeps versions of objects."""
     if not missing:
         return []

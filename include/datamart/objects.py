@@ -266,8 +266,8 @@ class ObjectStore:
                 ask()
         except AccessRefused:
             return True
-        except SourceChanged:
-            pass  # S3 says that there is no such version: the right to ask is there
+        except (SourceChanged, ConfigurationError):
+            pass  # there is no such version, or the server does not know the request: it is not a right that is missing
         return False
 
     def _versioning(self) -> str | None:

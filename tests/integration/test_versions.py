@@ -419,6 +419,15 @@ def test_a_bucket_without_versions_needs_no_rights(warehouse_and_s3: Stack) -> N
             assert store.missing_version_rights() == ()
 
 
+def test_a_server_that_knows_no_tags_lacks_no_right_to_them(store: ObjectStore) -> None:
+    event, unknown = "before-send.s3.GetObjectTagging", s3_says(501, "NotImplemented")
+    store.client.meta.events.register(event, hook := lambda **_: unknown(""))
+    try:
+        assert store.missing_version_rights() == ()
+    finally:
+        store.client.meta.events.unregister(event, hook)
+
+
 # Files that land
 
 
