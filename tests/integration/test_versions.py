@@ -531,6 +531,22 @@ def test_an_older_version_that_cannot_be_set_aside_keeps_the_newer_one_where_it_
     assert (versioned.held(), versions(versioned.store)) == ({}, [])
 
 
+def test_an_older_version_whose_copy_is_truncated_is_on_hold_with_the_newer_one_until_it_is_whole(
+    versioned: Zone,
+) -> None:
+    versioned.drop("jobs.csv", OLD)
+    versioned.drop("jobs.csv", NEW)
+    old = versioned.drops[0].arrival
+    target = f"quarantine/{old.last_modified:%Y/%m/%d}/{old.arrival_id}-jobs.csv"
+    with at_request(versioned.store, "HeadObject", target, truncated(versioned.store), times=9):
+        versioned.look()
+    assert (versioned.held(), versions(versioned.store)) == ({"jobs.csv": 1}, [("Versions", KEY)] * 2)
+    versioned.make_due()
+    versioned.look()
+    assert (versioned.held(), versions(versioned.store)) == ({}, [])
+    assert (archived(versioned), versioned.world.read(target)) == ({"jobs.csv": NEW}, OLD)
+
+
 def test_an_older_version_that_is_locked_is_covered_with_the_newer_one(versioned: Zone) -> None:
     versioned.drop("jobs.csv", OLD)
     versioned.drop("jobs.csv", NEW)
