@@ -362,12 +362,12 @@ class ObjectStore:
 
         ``covered`` says that a newer version of the key lies above a pinned one, so that deleting it uncovers nothing.
 
+        What is deleted was compared with its copy. Where S3 refuses to copy a version, which needs one more right when
+        the object has tags, the object is moved as in a bucket without versions.
+
         Returns:
             Older versions of its key, the oldest first. When there are some, the object is copied but not deleted:
             deleting it would let an older version take its place. Move these away first, then call again.
-
-        What is deleted was compared with its copy. Where S3 refuses to copy a version, which needs one more right when
-        the object has tags, the object is moved as in a bucket without versions.
 
         Raises:
             SourceChanged: a new object took its place; it stays for the next listing.
