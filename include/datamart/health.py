@@ -25,7 +25,7 @@ from datamart.holds import Hold, Holds
 from datamart.insights import INSIGHTS
 from datamart.landing import PREFIX
 from datamart.loads import Arrival
-from datamart.objects import ObjectStore
+from datamart.objects import TAGS_OF_VERSIONS, ObjectStore
 from datamart.settings import Settings
 from datamart.tables import TABLES
 from datamart.warehouse.base import Warehouse
@@ -218,7 +218,7 @@ def look(
     listed, missing_rights = _answer(objects, end, found, _S3) or (None, ())
     known = _answer(ledger, end, found, _WAREHOUSE)
     if listed is not None:
-        found += _versions(missing_rights)
+        found += versions_refused(missing_rights)
         found += _late_files(listed, known.holds if known else (), settings, now)
     if known is not None:
         found += _on_hold(known.holds, listed)
@@ -237,12 +237,13 @@ def _answer(question: Future[T], end: float, found: list[Finding], whom: _Whom) 
         return None
 
 
-def _versions(missing: Sequence[str]) -> list[Finding]:
+def versions_refused(missing: Sequence[str]) -> list[Finding]:
     """Rights that are missing where the data bucket keeps versions of objects."""
     if not missing:
         return []
+    of = " that have tags" if set(missing) == {TAGS_OF_VERSIONS} else ""
     message = (
-        f"S3 refuses {', '.join(missing)} in the data bucket, so versions of landed files are not used: a file is "
+        f"S3 refuses {', '.join(missing)} in the data bucket, so versions of landed files{of} are not used: a file is "
         "known by its ETag alone, and deleting it leaves a delete marker. Grant the rights that docs/aws.md lists."
     )
     return [Finding(Code.VERSIONS_REFUSED, "warning", message)]

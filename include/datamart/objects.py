@@ -32,6 +32,8 @@ _MOST_COPIED_AT_ONCE = 5 * 1024**3  # https://docs.aws.amazon.com/AmazonS3/lates
 _LONGEST_NAME = 200
 _VERSION_READERS = 8
 _RELISTINGS = 3
+TAGS_OF_VERSIONS = "s3:GetObjectVersionTagging"
+"""The right that S3 asks for to copy a version that has tags, and only then."""
 _RIGHTS_PROBE = "landing/.rights-probe"
 """A key that no object has: what S3 answers for it says which rights there are."""
 
@@ -88,6 +90,10 @@ def _short(name: str) -> str:
 
 class VersionLocked(TerminalFault):
     """S3 refuses to delete a version that was copied: it may be under a retention or a legal hold."""
+
+
+class CopyRefused(AccessRefused):
+    """S3 refuses to copy a file."""
 
 
 class _Readable(Enum):
@@ -234,12 +240,12 @@ class ObjectStore:
 
     def missing_version_rights(self) -> tuple[str, ...]:
         """The rights to see, read, list and delete versions that S3 refuses; empty where the bucket keeps none."""
-        probe = {"Bucket": self.bucket, "Key": _RIGHTS_PROBE, "VersionId": "null"}
         listing = {"Bucket": self.bucket, "Prefix": _RIGHTS_PROBE, "MaxKeys": 1}
         asked: dict[str, Callable[[], object]] = {
-            "s3:GetObjectVersion": partial(self.client.head_object, **probe),
+            "s3:GetObjectVersion": partial(self.client.head_object, **self._probe),
+            TAGS_OF_VERSIONS: partial(self.client.get_object_tagging, **self._probe),
             "s3:ListBucketVersions": partial(self.client.list_object_versions, **listing),
-            "s3:DeleteObjectVersion": partial(self.client.delete_object, **probe),
+            "s3:DeleteObjectVersion": partial(self.client.delete_object, **self._probe),
         }
         missing = []
         try:
@@ -247,15 +253,22 @@ class ObjectStore:
                 return ()
         except AccessRefused:
             missing.append("s3:GetBucketVersioning")
-        for right, ask in asked.items():
-            try:
-                with s3_faults(f"s3://{self.bucket}/{_RIGHTS_PROBE}"):
-                    ask()
-            except AccessRefused:
-                missing.append(right)
-            except SourceChanged:
-                continue  # S3 says that there is no such version: the right to ask is there
-        return tuple(missing)
+        return (*missing, *(right for right, ask in asked.items() if self._refuses(ask)))
+
+    @property
+    def _probe(self) -> dict[str, str]:
+        return {"Bucket": self.bucket, "Key": _RIGHTS_PROBE, "VersionId": "null"}
+
+    def _refuses(self, ask: Callable[[], object]) -> bool:
+        """S3 refuses the right to what is asked of the probe."""
+        try:
+            with s3_faults(f"s3://{self.bucket}/{_RIGHTS_PROBE}"):
+                ask()
+        except AccessRefused:
+            return True
+        except (SourceChanged, ConfigurationError):
+            pass  # there is no such version, or the server does not know the request: it is not a right that is missing
+        return False
 
     def _versioning(self) -> str | None:
         """``Enabled`` or ``Suspended``; None where the bucket never kept versions or the server knows none.
@@ -276,7 +289,7 @@ class ObjectStore:
         """Which versions may be read by their ids, as S3 answers for one object."""
         try:
             status = self._versioning()
-        except AccessRefused:
+        except (AccessRefused, TransientFault):
             status = "unknown"
         if status not in ("Enabled", "unknown"):
             return _Readable.NONE
@@ -349,6 +362,9 @@ class ObjectStore:
 
         ``covered`` says that a newer version of the key lies above a pinned one, so that deleting it uncovers nothing.
 
+        What is deleted was compared with its copy. Where S3 refuses to copy a version, which needs one more right when
+        the object has tags, the object is moved as in a bucket without versions.
+
         Returns:
             Older versions of its key, the oldest first. When there are some, the object is copied but not deleted:
             deleting it would let an older version take its place. Move these away first, then call again.
@@ -358,12 +374,21 @@ class ObjectStore:
             VersionLocked: a covered version was copied, but cannot be deleted.
         """
         try:
+            return self._move(arrival, target, covered=covered)
+        except CopyRefused as fault:
+            if covered or arrival.version_id is None:
+                raise
+            log.warning("%s The file is moved as in a bucket without versions.", fault)
+        return self._move(replace(arrival, version_id=None), target, covered=False)
+
+    def _move(self, arrival: Arrival, target: str, *, covered: bool) -> Sequence[Arrival]:
+        try:
+            self._copy(arrival, target)
             with s3_faults(f"s3://{arrival.bucket}/{arrival.key}"):
-                self._copy(arrival, target)
+                self._require_copied(arrival, target)
                 if arrival.version_id is None:
                     self._delete_listed(arrival)
                     return ()
-                self._require_copied(arrival, target)
             return self._delete_covered(arrival) if covered else self._delete_version(arrival)
         except SourceChanged:
             lies_there = arrival.version_id is None and self.list(arrival.key, exact=True)
@@ -386,6 +411,7 @@ class ObjectStore:
             SourceChanged: it is not the given one any more.
         """
         with s3_faults(f"s3://{arrival.bucket}/{arrival.key}"):
+            self._require_same(replace(arrival, version_id=None))
             self._delete_listed(arrival)
 
     def _delete_version(self, arrival: Arrival) -> Sequence[Arrival]:
@@ -396,7 +422,7 @@ class ObjectStore:
         """
         try:
             older = self.older_versions(arrival)
-            if older and "s3:DeleteObjectVersion" not in self.missing_version_rights():
+            if older and not self._refuses(partial(self.client.delete_object, **self._probe)):
                 return older
             if older:
                 raise AccessRefused(f"s3://{arrival.bucket}/{arrival.key} has older versions.")
@@ -409,22 +435,21 @@ class ObjectStore:
         return ()
 
     def _delete_listed(self, arrival: Arrival) -> None:
-        """Delete the current object of the key, if it is the listed one."""
-        source = {"Bucket": arrival.bucket, "Key": arrival.key}
-        self._require_same(arrival, source)
-        self.client.delete_object(**source, IfMatch=arrival.etag)
+        """Delete the current object of the key, which was found to be the listed one."""
+        self.client.delete_object(Bucket=arrival.bucket, Key=arrival.key, IfMatch=arrival.etag)
 
-    def _require_same(self, arrival: Arrival, source: dict[str, str]) -> None:
-        """The same bytes sent again are another arrival, which no ETag tells from the listed one."""
-        found = self.client.head_object(**source, IfMatch=arrival.etag)
+    def _require_same(self, arrival: Arrival) -> dict[str, Any]:
+        """What S3 tells of the object. The same bytes sent again are another arrival, which no ETag tells."""
+        found: dict[str, Any] = self.client.head_object(**_named(arrival), IfMatch=arrival.etag, ChecksumMode="ENABLED")
         # A listing may tell fractions of a second, this answer does not.
         if found["LastModified"] > arrival.last_modified:
             raise SourceChanged(f"s3://{arrival.bucket}/{arrival.key} was sent again after it was listed.")
+        return found
 
     def _require_copied(self, arrival: Arrival, target: str) -> None:
         """Compare size and checksums of the copy with those of the source, which is deleted next."""
-        source = self.client.head_object(**_named(arrival), IfMatch=arrival.etag, ChecksumMode="ENABLED")
         copy = self.client.head_object(Bucket=self.bucket, Key=target, ChecksumMode="ENABLED")
+        source = self._require_same(arrival)
         compared = ["ContentLength"]
         if _has_whole_checksum(source) and _has_whole_checksum(copy):
             checksums = (name for name in source if name.startswith("Checksum") and name != "ChecksumType")
@@ -436,12 +461,15 @@ class ObjectStore:
             )
 
     def _copy(self, arrival: Arrival, target: str) -> None:
-        source = _named(arrival)
-        if arrival.size > _MOST_COPIED_AT_ONCE:
-            condition = {"CopySourceIfMatch": arrival.etag}
-            self.client.copy(source, self.bucket, target, ExtraArgs=condition)
-        else:
-            self.client.copy_object(Bucket=self.bucket, Key=target, CopySource=source, CopySourceIfMatch=arrival.etag)
+        source, condition = _named(arrival), {"CopySourceIfMatch": arrival.etag}
+        try:
+            with s3_faults(f"s3://{arrival.bucket}/{arrival.key}"):
+                if arrival.size > _MOST_COPIED_AT_ONCE:
+                    self.client.copy(source, self.bucket, target, ExtraArgs=condition)
+                else:
+                    self.client.copy_object(Bucket=self.bucket, Key=target, CopySource=source, **condition)
+        except AccessRefused as fault:
+            raise CopyRefused(str(fault)) from None
 
 
 def _named(arrival: Arrival) -> dict[str, str]:

@@ -34,21 +34,27 @@ class LandingSensor(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Batches, at once when files lie there already."""
-        return self._plan(context)
+        return self._plan(context, left=self.wait.total_seconds())
 
     def after_waiting(self, context: Context, event: dict[str, Any]) -> list[dict[str, Any]]:
         """Batches of the files that the trigger saw."""
         if event["error"]:
             raise AirflowFailException(f"The landing folder could not be looked into. {event['error']}")
-        return self._plan(context)
+        # An event of the version before does not tell how much of the wait is left.
+        return self._plan(context, left=event.get("left", self.wait.total_seconds()), seen=True)
 
-    def _plan(self, context: Context) -> list[dict[str, Any]]:
+    def _plan(self, context: Context, *, left: float, seen: bool = False) -> list[dict[str, Any]]:
+        """Batches, or the trigger for the ``left`` seconds of the wait.
+
+        ``seen`` says that the trigger saw a file. Where there is no batch all the same, the trigger pauses before it
+        looks again: it would see that file at once.
+        """
         from datamart.file_names import LeftOut
         from datamart.landing import plan_landing
         from datamart.settings import load_settings
         from datamart_airflow.clients import object_store, warehouse
 
-        poll, batches, left_out = _LONGEST_PAUSE, [], LeftOut()
+        poll, batches, left_out, fault = _LONGEST_PAUSE, [], LeftOut(), None
         try:
             settings = load_settings()
             poll = settings.landing_poll_seconds
@@ -59,11 +65,14 @@ class LandingSensor(BaseOperator):
             if not self.wait:
                 raise
             # A run that failed at once would be followed by the next at once.
-            log.warning("The landing folder cannot be looked into now. %s", sentence(error))
-        if not batches and not self.wait:
+            fault = sentence(error)
+            log.warning("The landing folder cannot be looked into now. %s", fault)
+        if not batches and seen and left <= 0 and fault:
+            raise AirflowFailException(f"The landing folder could not be looked into. {fault}")
+        if not batches and (not self.wait or (seen and left <= 0)):
             raise AirflowSkipException("No file lies there that is due.")
         if not batches:
-            self.defer(trigger=LandingTrigger(self.wait.total_seconds(), poll), method_name="after_waiting")
+            self.defer(trigger=LandingTrigger(left, poll, poll if seen else 0), method_name="after_waiting")
         record_left_out(context, left_out)
         return batches
 
@@ -71,19 +80,22 @@ class LandingSensor(BaseOperator):
 class LandingTrigger(BaseTrigger):
     """Looks into the landing folder every ``poll`` seconds until a file lies there that is not on hold."""
 
-    def __init__(self, wait: float, poll: float) -> None:
+    def __init__(self, wait: float, poll: float, before: float = 0) -> None:
+        """``before`` is the pause before the first look, in seconds."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.wait = wait
         self.poll = poll
+        self.before = before
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """How Airflow makes it again, in this process or another."""
-        return f"{__name__}.LandingTrigger", {"wait": self.wait, "poll": self.poll}
+        return f"{__name__}.LandingTrigger", {"wait": self.wait, "poll": self.poll, "before": self.before}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """One event: files lie there, or what kept it from seeing; a skip when there was nothing."""
         end, pause, error = time.monotonic() + self.wait, self.poll, None
         looking = _Looking()
+        await asyncio.sleep(self.before)
         while True:
             try:
                 found, error, pause = await asyncio.to_thread(looking.see), None, self.poll
@@ -92,7 +104,8 @@ class LandingTrigger(BaseTrigger):
                 self.log.warning("The landing folder could not be looked into: %s Next look in %.0f s.", error, pause)
                 looking = _Looking()
             if found:
-                yield TriggerEvent({"error": None})  # type: ignore[no-untyped-call]
+                left = end - time.monotonic()
+                yield TriggerEvent({"error": None, "left": left})  # type: ignore[no-untyped-call]
                 return
             if time.monotonic() + pause > end:
                 yield TriggerEvent({"error": error}) if error else TaskSkippedEvent()  # type: ignore[no-untyped-call]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -14,13 +14,14 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from datamart.batches import arrivals_of
-from datamart.errors import SourceChanged, TransientFault
+from datamart.errors import DatamartError, SourceChanged, TransientFault
 from datamart.history import plan_history
 from datamart.loads import Arrival, Verdict
 from datamart.objects import ObjectStore, archive_key
+from datamart.s3_errors import AccessRefused
 from datamart.warehouse.base import Warehouse
 from tests.integration.landing_sound import archived, note_of, set_aside
-from tests.integration.landing_zone import FORBIDDEN, Dated, Zone, at_request
+from tests.integration.landing_zone import ALWAYS, FORBIDDEN, Answer, Dated, Zone, at_request, on_requests, s3_says
 from tests.integration.world import World, upserted
 from tests.stack import Stack
 
@@ -269,8 +270,125 @@ def test_a_copy_that_is_not_equal_deletes_nothing(store: ObjectStore) -> None:
     assert (store.fetch("archive/x.csv"), versions(store)) == (OLD, [])
 
 
+TARGET = "archive/x.csv"
+
+
+def truncated(store: ObjectStore) -> Callable[[str], Answer]:
+    return lambda key: store.write(key, OLD[:3])
+
+
+def bad_copies(store: ObjectStore) -> dict[str, tuple[str, Callable[[str], Answer]]]:
+    """What goes wrong with a copy: at which request, and what happens."""
+    return {
+        "the copy fails": ("CopyObject", s3_says(500, "InternalError")),
+        "the copy is refused": ("CopyObject", FORBIDDEN),
+        "the copy is truncated": ("HeadObject", truncated(store)),
+        "the copy is gone": ("HeadObject", lambda key: store.remove([key])),
+        "the copy cannot be looked at": ("HeadObject", s3_says(503, "SlowDown")),
+    }
+
+
+@pytest.mark.parametrize("fault", bad_copies(ObjectStore(None, "")))
+@pytest.mark.parametrize("keeps", ["versions", "no versions"])
+def test_a_file_without_a_whole_copy_is_not_deleted(store: ObjectStore, fault: str, keeps: str) -> None:
+    """Of a file of one version, a version that a newer one covers, and a file in a bucket without versions."""
+    pinned = put(store, OLD)
+    lying = pinned if keeps == "versions" else replace(pinned, version_id=None)
+    covers = (False, True) if keeps == "versions" else (False,)
+    request, act = bad_copies(store)[fault]
+    for covered in covers:
+        with on_requests(store, request, {TARGET}, act, ALWAYS) as met:
+            with pytest.raises(DatamartError):
+                store.move(lying, TARGET, covered=covered)
+            assert met
+        assert (store.fetch(KEY), versions(store)) == (OLD, [("Versions", KEY)])
+    store.move(lying, TARGET)
+    assert (store.fetch(TARGET), store.list(KEY)) == (OLD, [])
+
+
+def test_a_file_in_a_bucket_without_versions_stays_when_its_copy_is_truncated(warehouse_and_s3: Stack) -> None:
+    with versioned_bucket(warehouse_and_s3.s3, None) as bucket:
+        store = ObjectStore(warehouse_and_s3.s3, bucket)
+        listed = put(store, OLD)
+        with (
+            at_request(store, "HeadObject", TARGET, truncated(store)),
+            pytest.raises(TransientFault, match="not equal"),
+        ):
+            store.move(listed, TARGET)
+        assert store.fetch(KEY) == OLD
+        store.move(listed, TARGET)
+        assert (store.fetch(TARGET), store.list(KEY)) == (OLD, [])
+
+
+def test_it_takes_the_comparison_to_keep_a_file_whose_copy_is_truncated(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A planted defect: without the comparison the file is deleted and its copy is not whole."""
+    pinned = put(store, OLD)
+    monkeypatch.setattr(ObjectStore, "_require_copied", lambda *_: None)
+    with on_requests(store, "DeleteObject", {KEY}, lambda _: store.write(TARGET, OLD[:3]), 1):
+        store.move(pinned, TARGET)
+    assert (store.fetch(TARGET), versions(store)) == (OLD[:3], [])
+
+
+@contextmanager
+def versions_not_copied(store: ObjectStore) -> Iterator[None]:
+    """S3 refuses to copy by a version's id, as AWS does for objects that have tags when a right is missing."""
+
+    def answer(request: Any, **_: object) -> Any:
+        source = str({name.lower(): value for name, value in request.headers.items()}["x-amz-copy-source"])
+        return FORBIDDEN("") if "versionId=" in source else None
+
+    store.client.meta.events.register("before-send.s3.CopyObject", answer)
+    try:
+        yield
+    finally:
+        store.client.meta.events.unregister("before-send.s3.CopyObject", answer)
+
+
+def test_a_version_that_may_not_be_copied_is_moved_as_in_a_bucket_without_versions(store: ObjectStore) -> None:
+    pinned = put(store, OLD, NEW)
+    with versions_not_copied(store):
+        assert list(store.move(pinned, TARGET)) == []
+    assert (store.fetch(TARGET), store.list(KEY)) == (NEW, [])
+    assert sorted(versions(store)) == [("DeleteMarkers", KEY), ("Versions", KEY), ("Versions", KEY)]
+
+
+def test_a_version_that_may_not_be_copied_is_not_taken_for_the_newer_one(warehouse_and_s3: Stack) -> None:
+    with versioned_bucket(warehouse_and_s3.s3) as bucket:  # moto copies whatever the ETag is
+        store = ObjectStore(warehouse_and_s3.s3, bucket)
+        pinned = put(store, OLD)
+        store.write(TARGET, OLD)  # a try before this one has copied it
+        put(store, NEW)
+        with versions_not_copied(store):
+            with pytest.raises(SourceChanged):
+                store.move(pinned, TARGET)
+            with pytest.raises(AccessRefused):
+                store.move(pinned, TARGET, covered=True)
+        assert (store.fetch(KEY), store.fetch(TARGET)) == (NEW, OLD)
+        assert versions(store) == [("Versions", KEY)] * 2
+
+
+def test_a_fault_of_the_question_about_versioning_keeps_no_file_from_being_loaded(
+    warehouse_and_s3: Stack, store: ObjectStore
+) -> None:
+    """The question alone fails: the version is pinned where the object has one, else the ETag is the condition."""
+    with versioned_bucket(warehouse_and_s3.s3, None) as bucket:
+        for asked, pinned in ((ObjectStore(warehouse_and_s3.s3, bucket), False), (store, True)):
+            event, fault = "before-send.s3.GetBucketVersioning", s3_says(500, "InternalError")
+            asked.client.meta.events.register(event, hook := lambda fault=fault, **_: fault(""))
+            try:
+                arrival = put(asked, OLD, NEW)
+                assert (arrival.version_id is not None) == pinned
+                older = asked.move(arrival, TARGET)
+            finally:
+                asked.client.meta.events.unregister(event, hook)
+            assert (len(older), asked.fetch(TARGET)) == (int(pinned), NEW)
+
+
 RIGHTS = {
     "s3:GetBucketVersioning": ("GET", "?versioning"),
+    "s3:GetObjectVersionTagging": ("GET", "tagging"),
     "s3:GetObjectVersion": ("HEAD", "versionId="),
     "s3:ListBucketVersions": ("GET", "?versions"),
     "s3:DeleteObjectVersion": ("DELETE", "versionId="),
@@ -285,7 +403,7 @@ def test_without_a_right_a_file_is_moved_as_in_a_bucket_without_versions(store: 
         assert store.missing_version_rights() == (right,)
         pinned = put(store, NEW)
         moved = store.move(pinned, "archive/x.csv")
-        if right == "s3:GetBucketVersioning":  # all that it does can be done without this one
+        if right in ("s3:GetBucketVersioning", "s3:GetObjectVersionTagging"):  # this file can be moved without it
             assert len(moved) == 1
             return
         assert list(moved) == []
@@ -299,6 +417,15 @@ def test_a_bucket_without_versions_needs_no_rights(warehouse_and_s3: Stack) -> N
         store = ObjectStore(warehouse_and_s3.s3, bucket)
         with refused(store, RIGHTS["s3:GetObjectVersion"]):
             assert store.missing_version_rights() == ()
+
+
+def test_a_server_that_knows_no_tags_lacks_no_right_to_them(store: ObjectStore) -> None:
+    event, unknown = "before-send.s3.GetObjectTagging", s3_says(501, "NotImplemented")
+    store.client.meta.events.register(event, hook := lambda **_: unknown(""))
+    try:
+        assert store.missing_version_rights() == ()
+    finally:
+        store.client.meta.events.unregister(event, hook)
 
 
 # Files that land
@@ -404,6 +531,22 @@ def test_an_older_version_that_cannot_be_set_aside_keeps_the_newer_one_where_it_
     assert (versioned.held(), versions(versioned.store)) == ({}, [])
 
 
+def test_an_older_version_whose_copy_is_truncated_is_on_hold_with_the_newer_one_until_it_is_whole(
+    versioned: Zone,
+) -> None:
+    versioned.drop("jobs.csv", OLD)
+    versioned.drop("jobs.csv", NEW)
+    old = versioned.drops[0].arrival
+    target = f"quarantine/{old.last_modified:%Y/%m/%d}/{old.arrival_id}-jobs.csv"
+    with at_request(versioned.store, "HeadObject", target, truncated(versioned.store), times=9):
+        versioned.look()
+    assert (versioned.held(), versions(versioned.store)) == ({"jobs.csv": 1}, [("Versions", KEY)] * 2)
+    versioned.make_due()
+    versioned.look()
+    assert (versioned.held(), versions(versioned.store)) == ({}, [])
+    assert (archived(versioned), versioned.world.read(target)) == ({"jobs.csv": NEW}, OLD)
+
+
 def test_an_older_version_that_is_locked_is_covered_with_the_newer_one(versioned: Zone) -> None:
     versioned.drop("jobs.csv", OLD)
     versioned.drop("jobs.csv", NEW)
@@ -433,32 +576,35 @@ def test_older_versions_on_both_sides_of_a_delete_marker_are_moved_in_one_go(ver
 # A historic load
 
 
-def test_a_historic_load_after_the_upgrade_loads_nothing_again(world: World, warehouse_and_s3: Stack) -> None:
-    client = warehouse_and_s3.s3
-    with versioned_bucket(client) as bucket:
-        world.store = ObjectStore(client, bucket)
-        world.prefix = "historic/"
-        before = world.put("jobs.csv", OLD)
-        assert world.judge(before).verdict is Verdict.LOADED
-        ((batch,), _) = plan_history(world.store, "historic/", ["jobs"], "upsert", world.warehouse.now())
-        (pinned,) = arrivals_of(batch)
-        assert pinned.version_id is not None
-        again = world.judge(pinned)
-        assert (again.verdict, again.load_id) == (Verdict.DUPLICATE, before.arrival_id)
+@pytest.fixture
+def historic(warehouse_and_s3: Stack) -> Iterator[ObjectStore]:
+    """A bucket with versions. A test names it before ``world``, whose files are looked at again at its end."""
+    with versioned_bucket(warehouse_and_s3.s3) as bucket:
+        yield ObjectStore(warehouse_and_s3.s3, bucket)
 
 
-def test_a_historic_load_reads_the_version_that_it_planned(world: World, warehouse_and_s3: Stack) -> None:
-    client = warehouse_and_s3.s3
-    with versioned_bucket(client) as bucket:
-        world.store = ObjectStore(client, bucket)
-        world.prefix = "historic/"
-        world.put("jobs.csv", OLD)
-        ((batch,), _) = plan_history(world.store, "historic/", ["jobs"], "upsert", world.warehouse.now())
-        world.store.write("historic/jobs.csv", NEW)
-        (pinned,) = arrivals_of(batch)
-        loader = world.loader()
-        assert loader.load(pinned).counts.inserted == 2
-        assert world.rows("jobs") == upserted("jobs", OLD)
+def test_a_historic_load_after_the_upgrade_loads_nothing_again(historic: ObjectStore, world: World) -> None:
+    world.store = historic
+    world.prefix = "historic/"
+    before = world.put("jobs.csv", OLD)
+    assert world.judge(before).verdict is Verdict.LOADED
+    ((batch,), _) = plan_history(world.store, "historic/", ["jobs"], "upsert", world.warehouse.now())
+    (pinned,) = arrivals_of(batch)
+    assert pinned.version_id is not None
+    again = world.judge(pinned)
+    assert (again.verdict, again.load_id) == (Verdict.DUPLICATE, before.arrival_id)
+
+
+def test_a_historic_load_reads_the_version_that_it_planned(historic: ObjectStore, world: World) -> None:
+    world.store = historic
+    world.prefix = "historic/"
+    world.put("jobs.csv", OLD)
+    ((batch,), _) = plan_history(world.store, "historic/", ["jobs"], "upsert", world.warehouse.now())
+    world.store.write("historic/jobs.csv", NEW)
+    (pinned,) = arrivals_of(batch)
+    loader = world.loader()
+    assert loader.load(pinned).counts.inserted == 2
+    assert world.rows("jobs") == upserted("jobs", OLD)
 
 
 def test_a_file_that_is_replaced_while_versions_are_read_is_listed_again(store: ObjectStore) -> None:
