@@ -30,7 +30,7 @@ _IGNORED_NAMES = {
 _IGNORED_BEGINNINGS = ("._", "~$", ".~lock.", "_committed_", "_started_", ".nfs", ".fuse_hidden")
 _IGNORED_ENDINGS = (
     ".md5", ".md5sum", ".sha1", ".sha1sum", ".sha256", ".sha256sum", ".sha384", ".sha512", ".sha512sum", ".crc",
-    ".crc32", ".crc32c", ".asc", ".sig", ".swp", ".swo", "~",
+    ".crc32", ".crc32c", ".sig", ".swp", ".swo", "~",
 )  # fmt: skip
 _IGNORED_FOLDERS = {"__macosx", ".git", ".svn", ".trash"}
 _PARTIAL_ENDINGS = (

@@ -42,9 +42,8 @@ def plan_history(
             chosen tables.
     """
     left_out = LeftOut() if left_out is None else left_out
-    prefix = prefix_within(prefix, store.bucket)
     chosen = {table_named(name, tables).name for name in names}
-    listed = store.list(prefix)
+    prefix, listed = _listed(store, prefix)
     if not listed:
         raise ConfigurationError(
             f"There is no file under s3://{store.bucket}/{prefix}. Check the prefix (it usually ends in '/')."
@@ -67,6 +66,19 @@ def plan_history(
         [batch for table in wave for batch in _batches(table.name, there.get(table.name, []), Mode(mode))]
         for wave in load_order(tables)
     ]
+
+
+def _listed(store: ObjectStore, given: str) -> tuple[str, list[Arrival]]:
+    """The prefix and what is there: as it is given where there is a file, since keys may begin with a slash or blank.
+
+    Raises:
+        ConfigurationError: nothing is there, and it is no path within the bucket either.
+    """
+    found = store.list(given) if given.strip().strip("/") else []
+    if found:
+        return given, found
+    prefix = prefix_within(given, store.bucket)
+    return prefix, store.list(prefix)
 
 
 def prefix_within(given: str, bucket: str) -> str:

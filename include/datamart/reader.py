@@ -28,6 +28,8 @@ UNCLOSED_QUOTE = "unclosed_quote"
 LOAD_ID = "_load_id"
 _MOST_NAMES = 5
 _LONGEST_NAME = 40
+_FEW_FIELDS = 2
+"""Up to so many, texts with commas often have as many fields as a record."""
 
 
 @dataclass(frozen=True)
@@ -171,9 +173,12 @@ def layout_of(block: Block, table: Table) -> Layout:
     """The order of columns: by a header when the first record is one, else the table's own.
 
     Raises:
-        FileRejected: ``wrong_header``, when the first record names some columns but not exactly the table's.
+        FileRejected: ``wrong_header``, when the first record names some columns but not exactly the table's, or has
+            text behind a closing quote.
     """
     plain = Layout(table.names)
+    if 0 in block.broken:
+        _refuse_broken_header(block.raw(0), table)
     if not block.is_whole(0):
         return plain
     values = fields_of(block.raw(0))
@@ -196,6 +201,16 @@ def layout_of(block: Block, table: Table) -> Layout:
     )
 
 
+def _refuse_broken_header(line: bytes, table: Table) -> None:
+    names = {text.strip(b' \t\r";').lower() for text in line.split(b",")}
+    if any(name.startswith(b"_") or name in {own.encode() for own in table.names} for name in names):
+        raise FileRejected(
+            "wrong_header",
+            f"The first line looks like a header of {table.name}, but text or a blank stands behind a closing quote "
+            "in it. Remove what stands there, or write the names without quotes, and send the file again.",
+        )
+
+
 def _shown(unknown: list[str], missing: list[str]) -> str:
     """Some unknown names in quotes, each with the missing name that it is close to; a name may be long or hostile."""
     shown = []
@@ -216,20 +231,20 @@ def _letters(name: str) -> str:
 def _chunk(block: Block, first: int, layout: Layout, table: Table) -> Chunk:
     found = _plain_chunk(block, first, layout, table) if block.plain else None
     chunk = found or _walked_chunk(block, first, layout, table)
-    swallowing = _swallowing(block, first, layout, table)
+    swallowing = _swallowing(chunk, first, layout, table)
     return _with_swallowed(chunk, swallowing) if swallowing else chunk
 
 
-def _swallowing(block: Block, first: int, layout: Layout, table: Table) -> dict[int, tuple[str, ...]]:
+def _swallowing(chunk: Chunk, first: int, layout: Layout, table: Table) -> dict[int, tuple[str, ...]]:
     """Records with columns whose quoted value holds lines that look like records (empty: not the table's column)."""
+    block = chunk.block
     if block.heights is None:
         return {}
     own = tuple(name for name in layout.names if name in table.names)
     free = {column.name for column in table.columns if column.line_ends}
     shapes = {len(names): names.index(table.key) for names in (own, layout.names)}
     found: dict[int, tuple[str, ...]] = {}
-    tall = np.flatnonzero(block.heights > 1)
-    for record in tall[tall >= first].tolist():
+    for record in _suspects(chunk, first, min(shapes)).tolist():
         raw = block.raw(record)
         if not block.is_whole(record) or all(line.count(b",") + 1 < min(shapes) for line in raw.split(b"\n")):
             continue
@@ -246,35 +261,61 @@ def _swallowing(block: Block, first: int, layout: Layout, table: Table) -> dict[
     return found
 
 
-def _holds_records(value: bytes, shapes: Mapping[int, int]) -> bool:
-    """Whether lines of a value have as many fields as a record, the last one with a number for its key.
+def _suspects(chunk: Chunk, first: int, width: int) -> Positions:
+    """Records of several lines, without most of those with columns whose values cannot hold or join records.
 
-    ``shapes`` are the numbers of fields, each with the key's place.
+    Such a value has a line with ``width`` fields behind the record's first line, or ends before the last line: then
+    it is the first of two values with several lines.
     """
-    _, *inner = value.split(b"\n")
-    last = inner.pop() if inner else b""
-    if any(line.count(b",") + 1 in shapes and line.strip(b",\r") for line in inner):
-        return True
-    place = shapes.get(last.count(b",") + 1)
-    return bool(last) and place is not None and _is_number(last.split(b",")[place])
+    block = chunk.block
+    if block.heights is None:
+        return np.array([], np.int64)
+    tall = np.flatnonzero(block.heights > 1)
+    tall = tall[tall >= first]
+    array = np.frombuffer(block.data, np.uint8)
+    line_ends = np.flatnonzero(array == ord("\n"))
+    commas = np.diff(np.searchsorted(np.flatnonzero(array == ord(",")), line_ends), prepend=0)
+    wide = np.flatnonzero(commas + 1 >= width)
+    closings = np.flatnonzero((array[:-1] == ord('"')) & (array[1:] == ord(",")))
+    top, bottom = np.searchsorted(line_ends, block.starts[tall]), np.searchsorted(line_ends, block.ends[tall])
+    holds = np.searchsorted(wide, bottom, "right") > np.searchsorted(wide, top, "right")
+    closes = np.searchsorted(closings, line_ends[bottom - 1]) > np.searchsorted(closings, line_ends[top])
+    return tall[holds | closes | ~np.isin(tall, chunk.index)]
+
+
+def _holds_records(value: bytes, shapes: Mapping[int, int]) -> bool:
+    """Whether lines of a value have as many fields as a record.
+
+    Where that says little, in the last line and for two columns, there must be a number for the key. ``shapes`` are
+    the numbers of fields, each with the key's place.
+    """
+    _, *later = value.split(b"\n")
+    for number, line in enumerate(later, 1):
+        place = shapes.get(line.count(b",") + 1)
+        if place is None or not line.strip(b",\r"):
+            continue
+        fields = line.split(b",")
+        if (number < len(later) and len(fields) > _FEW_FIELDS) or _is_number(fields[place]):
+            return True
+    return False
 
 
 def _joins_records(value: bytes, at: int | None, key: int, width: int) -> bool:
     """Whether a value of column ``at`` may begin in one record and end in another.
 
-    Its first line has as many fields as the columns from there on, its last one as many as those up to there, with a
-    number for its key.
+    Its first line has as many fields as the columns from there on, its last one as many as those up to there, and the
+    one of them that has the key has a number for it.
     """
     first, *later = value.split(b"\n")
     if at is None or not later or width == 1:
         return False
     begun = later[-1].split(b",")
     ends_one, begins_one = first.count(b",") == width - 1 - at, len(begun) == at + 1
-    return ends_one and begins_one and (key >= at or _is_number(begun[key]))
+    return ends_one and begins_one and _is_number(first.split(b",")[key - at] if key >= at else begun[key])
 
 
 def _is_number(text: bytes) -> bool:
-    return text.strip(b' "').isdigit()
+    return text.strip(b' "\r').isdigit()
 
 
 def _with_swallowed(chunk: Chunk, swallowing: dict[int, tuple[str, ...]]) -> Chunk:

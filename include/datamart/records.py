@@ -250,11 +250,14 @@ def _cut(data: bytes, first_line: int, last: bool) -> Block:
 
 def _before_line_ends(array: npt.NDArray[np.uint8], starts: Positions, ends: Positions, *, more: bool) -> Positions:
     """Where each line's text ends, before the CRs of its line end; ``more``: there may be several."""
-    while True:
-        returns = (ends > starts) & (array[np.maximum(ends - 1, 0)] == _CR)
-        ends = ends - returns
-        if not more or not returns.any():
-            return ends
+    ends = ends - ((ends > starts) & (array[np.maximum(ends - 1, 0)] == _CR))
+    if more:
+        rows = np.flatnonzero((ends > starts) & (array[np.maximum(ends - 1, 0)] == _CR))
+        if len(rows):
+            text = np.flatnonzero(array != _CR)
+            before = np.searchsorted(text, ends[rows]) - 1
+            ends[rows] = np.maximum(starts[rows], np.where(before >= 0, text[before] + 1, 0))
+    return ends
 
 
 def _odd_beginnings(
@@ -330,6 +333,7 @@ def _join_quoted(
     holders = np.unique(np.searchsorted(ends, np.flatnonzero(array == _QUOTE)))
     keep = np.ones(len(ends), np.bool_)
     broken: dict[int, int] = {}
+    known: Positions | None = None
     next_free = 0
     for line in holders.tolist():
         if line >= len(ends):
@@ -337,8 +341,10 @@ def _join_quoted(
         if line < next_free:
             continue
         start = _behind_marks(data, int(starts[line]))
-        end, behind = _record_end(data, start, last)
+        end, behind, fields = _record_end(data, start, last, known)
         if behind is not None:
+            known = np.zeros(len(data) + 1, np.int64) if known is None else known
+            known[fields] = behind
             if behind - start > MAX_RECORD_BYTES:
                 raise _too_long(first_line + line)
             broken[line] = behind + 1
@@ -362,16 +368,24 @@ def _join_quoted(
     return np.flatnonzero(keep), len(ends), False, broken
 
 
-def _record_end(data: bytes, position: int, last: bool) -> tuple[int | None, int | None]:
-    """Where the line end of the record at ``position`` is, and where text stands behind a closing quote.
+def _record_end(
+    data: bytes, position: int, last: bool, known: Positions | None
+) -> tuple[int | None, int | None, list[int]]:
+    """Where the line end of the record at ``position`` is, where text stands behind a closing quote, and its fields.
 
-    At most one of them; neither, when ``data`` does not tell.
+    At most one of the first two; neither, when ``data`` does not tell. ``known`` has, for beginnings of fields in
+    broken records, where the text behind the quote stands: lines may share fields, and each is walked once.
     """
+    fields: list[int] = []
     while True:
+        if known is not None and known[position]:
+            return None, int(known[position]), fields
         match = _STRICT_FIELD.match(data, position)
         if match is None:
             quoted = _CLOSED_QUOTE.match(data, position)
-            return None, quoted.start("end") if quoted and (last or quoted.end() < len(data)) else None
+            behind = quoted.start("end") if quoted and (last or quoted.end() < len(data)) else None
+            return None, behind, [*fields, position]
+        fields.append(position)
         position = match.end()
         if data[position - 1] == _LF:
-            return position - 1, None
+            return position - 1, None, fields

@@ -22,11 +22,12 @@ The tolerance around RFC 4180
 * A blank line has no bytes between two terminators, or commas alone (at most 1 MiB of them). It is counted and is
   not a row. White space is bytes.
 * A quoted value with newlines *swallows lines* when a line of it between its first and its last has as many fields
-  as the table or the file has columns (commas plus one; commas alone are no record); or when its last line has, and
-  digits where the id is; or when its first and its last line complete two records: as many commas as there are
-  columns behind its own and before it, and digits for the id if that comes before it. `swallowed_lines` is a reason
-  of its column, beside others; of a value beyond the columns or in a `_` column it is one of the row. Where the
-  number of values is wrong too, it stands in place of `column_count`.
+  as the table or the file has columns (commas plus one; commas alone are no record), and, if these are two, digits
+  where the id is; or when its last line has, and digits where the id is; or when its first and its last line complete
+  two records: as many commas as there are columns behind its own and before it, and digits for the id in the one of
+  them that has it: the last line if the id comes before the column, else the first. `swallowed_lines` is a reason of
+  its column, beside others; of a value beyond the columns or in a `_` column it is one of the row. Where the number
+  of values is wrong too, it stands in place of `column_count`.
 * A record of more than 1 MiB (raw bytes, its terminator excluded) rejects the file.
 * Line numbers are physical and start at 1: every LF counts, also the quoted ones and those of blank lines.
 
@@ -36,7 +37,9 @@ The first record (blank lines aside) is a header when its fields are, ASCII case
 untouched, a permutation of the table's columns, columns that start with `_` set aside; then fields map by
 name and the `_` columns are ignored whatever they hold. A first record that is no header but has a field
 that equals a column's name or starts with `_` is a *wrong header*, and the file is rejected. Anything else
-is a row. An unclosed first record is never a header.
+is a row. An unclosed first record is never a header. One with text behind a closing quote is none either, but where
+its first line, cut at every comma, has a piece that is a column's name or starts with `_` - blanks, tabs, CRs, quotes
+and semicolons around it and ASCII case set aside - it is a wrong header; else it is a row.
 
 Rows
 ----
@@ -93,6 +96,7 @@ MAX_INTEGER = 2**31 - 1
 
 _MOMENT = re.compile(rb"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})Z")
 _DIGITS = re.compile(rb"[0-9]+")
+_AROUND = re.compile(rb'\A[ \t\r";]+|[ \t\r";]+\Z')
 _STOP = re.compile(rb"[,\n]")
 
 
@@ -303,6 +307,10 @@ def _read_plain(data: bytes, start: int) -> tuple[bytes, int, int, bool]:
 
 def _header(record: Record, columns: Mapping[str, str]) -> list[str] | None:
     """The column names of a header, an empty list for a wrong one, None when the record is a row."""
+    if record.fault == "bad_quote":
+        pieces = [_AROUND.sub(b"", piece).lower() for piece in record.raw.split(b",")]
+        named = [piece for piece in pieces if piece[:1] == b"_" or piece.decode("latin-1") in columns]
+        return [] if named else None
     if record.fields is None:
         return None
     names = [name.lower() for name in record.fields]
@@ -362,20 +370,27 @@ def _swallowing(fields: tuple[bytes, ...], header: list[str], columns: Mapping[s
         if not between:
             continue
         bottom = between.pop()
-        alike = any(len(text) in (len(own), len(header)) and {*text} - {b"", b"\r"} for text in between)
+        alike = any(
+            len(text) in (len(own), len(header)) and len(text) > 2 and any(one.strip(b"\r") for one in text)
+            for text in between
+        )
+        if len(own) == 2:
+            alike = alike or any(len(text) == 2 and _like_an_id(text[own.index("id")]) for text in between)
         for names in (own, header):
             alike = alike or (len(bottom) == len(names) and _like_an_id(bottom[names.index("id")]))
         if name in own:
             before = own[: own.index(name)]
             joined = len(top) == len(own) - len(before) and len(bottom) == len(before) + 1
-            alike = alike or (joined and ("id" not in before or _like_an_id(bottom[before.index("id")])))
+            if joined:
+                whole = bottom if "id" in before else [b""] * len(before) + top
+                alike = alike or _like_an_id(whole[own.index("id")])
         if alike:
             found.add(name)
     return found
 
 
 def _like_an_id(text: bytes) -> bool:
-    return bool(_DIGITS.fullmatch(text.strip(b'" ')))
+    return bool(_DIGITS.fullmatch(text.strip(b'" \r')))
 
 
 @dataclass(frozen=True)

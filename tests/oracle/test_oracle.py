@@ -156,7 +156,9 @@ def test_a_good_value(column: str, raw: bytes, value: object) -> None:
         (b'"ab"\x1a', "ab"),
         (b'"a\n2,b"', {("job", "swallowed_lines")}),
         (b'"a\n2,b\n3,c"', {("job", "swallowed_lines")}),
-        (b'"a\nb,c\nd"', {("job", "swallowed_lines")}),
+        (b'"a\nb,c\nd"', "a\nb,c\nd"),
+        (b'"a\n2,c\nd"', {("job", "swallowed_lines")}),
+        (b'"a\n""2"",c\r\nd"', {("job", "swallowed_lines")}),
         (b'"a\nb,c"', "a\nb,c"),
         (b'"a\n,\nb"', "a\n,\nb"),
         (b'"a\n2,b,c\n3"', "a\n2,b,c\n3"),
@@ -248,6 +250,32 @@ def test_a_quote_that_joins_two_records_swallows_a_line() -> None:
     assert [(row.line, set(row.reasons)) for row in verdict.rejected] == [(1, {("name", "swallowed_lines")})]
 
 
+@pytest.mark.parametrize(
+    ("row", "found"),
+    [
+        (b'"Sales, EMEA\nNorth",6', "Sales, EMEA\nNorth"),
+        (b'"Sales,5\nNorth",6', {("department", "swallowed_lines")}),
+        (b'"Sales, 5\r\nNorth",6', {("department", "swallowed_lines")}),
+        (b'"Sales\nTax, 5\r\nNorth",6', {("department", "swallowed_lines")}),
+        (b'"Board\nFinance, Legal\nOther",6', "Board\nFinance, Legal\nOther"),
+    ],
+)
+def test_the_number_of_a_swallowed_record_is_looked_for_where_its_id_is(
+    row: bytes, found: str | set[tuple[str, str]]
+) -> None:
+    verdict = judge("departments", b"department,id\n" + row + b"\n")
+    if isinstance(found, str):
+        assert verdict.accepted == [(6, found)]
+    else:
+        assert [set(one.reasons) for one in verdict.rejected] == [found]
+
+
+def test_more_columns_than_two_are_told_by_their_number() -> None:
+    inner = hire(id=b"", name=b"Bo")
+    verdict = judge("hired_employees", hire(name=b'"Ann\n' + inner + b'\nCy"') + b"\n")
+    assert [set(one.reasons) for one in verdict.rejected] == [{("name", "swallowed_lines")}]
+
+
 def test_rows_of_commas_are_blank_lines() -> None:
     verdict = judge("departments", b'id,department\r\n1,Legal\r\n,\r\n,,,,\n"",""\n,x\n, \n')
     assert (verdict.accepted, verdict.blank_lines, verdict.rows_read) == ([(1, "Legal")], 2, 4)
@@ -308,6 +336,9 @@ def test_a_header_sets_the_width() -> None:
         (b"id,job,extra\n1,a,1\n", "wrong_header", 0),
         (b"_line,a\n1,a\n", "wrong_header", 0),
         (b"1,Job\n2,a\n", "wrong_header", 0),
+        (b'"Id" ,x\n1,a\n', "wrong_header", 0),
+        (b'x, "JOB";,"a"b\n1,a\n', "wrong_header", 0),
+        (b'"id"x,"_y\n"\n1,a\n', "wrong_header", 0),
         (b"id,job\n1,a\n2," + b"x" * (MAX_RECORD - 1) + b"\n", "record_too_long", 0),
         (b'1,a\n2,"' + b"x\n" * (MAX_RECORD // 2), "record_too_long", 0),
         (b"," * (MAX_RECORD + 1), "record_too_long", 0),

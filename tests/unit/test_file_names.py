@@ -16,7 +16,7 @@ from tests.landing_queue import told
 IGNORED_NAMES = [
     ".DS_Store", "._jobs.csv", "~$jobs.xlsx", ".~lock.jobs.csv#", "Thumbs.db", "THUMBS.DB", "desktop.ini", "_SUCCESS",
     "_metadata", "_committed_123", "_started_123", "jobs.csv.md5", "jobs.csv.sha256", "jobs.csv.SHA1", "SHA256SUMS",
-    ".jobs.csv.crc", "jobs.csv.asc", "jobs.csv~", ".jobs.csv.swp", ".gitkeep", "Icon\r", "__MACOSX/jobs.csv",
+    ".jobs.csv.crc", "jobs.csv.sig", "jobs.csv~", ".jobs.csv.swp", ".gitkeep", "Icon\r", "__MACOSX/jobs.csv",
     ".nfs000000000012", "sub/.DS_Store",
 ]  # fmt: skip
 PARTIAL_NAMES = [
@@ -27,7 +27,17 @@ DATA = [
     "jobs.csv", "JOBS.CSV", "jobs_part.csv", "jobs.part.csv", "jobs_tmp.csv", "jobs_md5.csv", "departments_2021.csv",
     "sub/jobs.csv", "jobs_~.csv", "jobs._x.csv", "thumbs.db/jobs.csv",
 ]  # fmt: skip
-OTHERS = ["notes.txt", "jobs.csv.gz", ".hidden.config", ".jobs.csv", "_jobs.csv", "jobs.csv.123456x", "success"]
+OTHERS = [
+    "notes.txt",
+    "jobs.csv.gz",
+    "jobs.csv.asc",
+    "jobs.csv.gpg",
+    ".hidden.config",
+    ".jobs.csv",
+    "_jobs.csv",
+    "jobs.csv.123456x",
+    "success",
+]
 
 
 @pytest.mark.parametrize("name", IGNORED_NAMES)

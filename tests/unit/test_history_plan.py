@@ -91,3 +91,29 @@ def test_files_that_are_left_out_are_counted_and_named_by_reason() -> None:
 def test_a_folder_without_a_file_for_the_tables_names_what_is_there() -> None:
     with pytest.raises(ConfigurationError, match=r"None of the 1 files .*fits no table: historic/job\.csv"):
         plan_history(Listing(None, "data", names=("historic/job.csv",)), "historic/", ["jobs"], "upsert")
+
+
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [
+        ("/historic/", "/historic/jobs.csv"),
+        ("//historic/", "historic/jobs.csv"),
+        (" lead/", " lead/jobs.csv"),
+        ("lead/", "lead/jobs.csv"),
+        (" historic/", "historic/jobs.csv"),
+        ("s3://data/historic/", "historic/jobs.csv"),
+    ],
+)
+def test_a_folder_that_is_there_as_it_is_given_is_the_one_meant(given: str, key: str) -> None:
+    store = Listing(None, "data", names=("historic/jobs.csv", "/historic/jobs.csv", "lead/jobs.csv", " lead/jobs.csv"))
+    (found,) = (
+        one for wave in plan_history(store, given, ["jobs"], "upsert") for batch in wave for one in arrivals_of(batch)
+    )
+    assert found.key == key
+
+
+@pytest.mark.parametrize("given", ["", " ", "/", " / ", "//", "s3://data", "s3://data/", "s3://other/historic/"])
+def test_the_whole_bucket_or_another_one_is_refused_whatever_is_there(given: str) -> None:
+    store = Listing(None, "data", names=("historic/jobs.csv", "/jobs.csv", " jobs.csv", " / /jobs.csv", "//jobs.csv"))
+    with pytest.raises(ConfigurationError, match=r"names the (whole )?bucket"):
+        plan_history(store, given, ["jobs"], "upsert")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -16,6 +17,7 @@ from datamart.tables import TABLES, table_named
 from datamart.validation import Validator
 from tests.oracle import rules as oracle
 
+FIELD = Path(__file__).resolve().parents[1] / "field"
 NASTY = [
     b"", b"1", b"007", b"2147483647", b"2147483648", b"99999999999999999999", b"000000000000000000001", b"+1", b" 1",
     b"1 ", b"-1", b"1_8", b"0x1", b"1.0", "\u0661".encode(), b"NA", b"null", b"\x00", b"1\x00", b"\xff", b"\xc0\xaf",
@@ -123,6 +125,46 @@ def test_agreement(data: bytes, chunk_bytes: int) -> None:
 @example(b'1,"a\n2,b\n3,"c"\n', 2)
 def test_agreement_on_quotes_marks_and_line_ends(data: bytes, chunk_bytes: int) -> None:
     assert ours("jobs", data, chunk_bytes) == theirs("jobs", data)
+
+
+inner = st.lists(
+    st.sampled_from(
+        [b"1", b"7", b'""7""', b"a", b"", b",", b",", b",,", b",,,", b",,,,", b"\n", b"\n", b"\r\n", b"\r", b" "]
+    ),
+    max_size=8,
+).map(b"".join)
+tall = st.lists(st.one_of(inner.map(lambda text: b'"' + text + b'"'), st.sampled_from([b"1", b"7", b"a"])), max_size=6)
+HEADERS = {
+    "departments": [b"", b"department,id\n", b"_x,department,_line,id\r\n", b'"department" ,id\n', b'"_x"y\n'],
+    "hired_employees": [
+        b"", b"name,id,datetime,department_id,job_id\n", b"_x,id,name,_line,datetime,department_id,job_id\n",
+        b"job_id,department_id,datetime,name,id\n",
+    ],
+}  # fmt: skip
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.data(), st.sampled_from(sorted(HEADERS)), st.sampled_from([1, 31, 1 << 20]))
+def test_agreement_on_values_of_several_lines(data: st.DataObject, table: str, chunk_bytes: int) -> None:
+    rows = data.draw(st.lists(tall.map(b",".join), min_size=1, max_size=4))
+    body = data.draw(st.sampled_from(HEADERS[table])) + b"\n".join(rows) + b"\n"
+    assert ours(table, body, chunk_bytes) == theirs(table, body)
+
+
+JOINED = b'1,"Ann,2021-01-01T00:00:00Z,1,2\n2,Bob","x\ny",1,2\n'
+"""Two records that a stray quote joins, before another value of two lines."""
+
+
+def test_two_values_of_several_lines_hide_no_record() -> None:
+    (found,) = ours("hired_employees", JOINED, 1 << 20)[1]
+    assert ("name", "swallowed_lines") in found[2]
+    assert ours("hired_employees", JOINED, 1 << 20) == theirs("hired_employees", JOINED)
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in FIELD.glob("*.csv")))
+def test_files_as_people_send_them(name: str) -> None:
+    table, body = name.rpartition("_")[0], (FIELD / name).read_bytes()
+    assert ours(table, body, 1 << 20) == theirs(table, body)
 
 
 @pytest.mark.parametrize("table", [table.name for table in TABLES])
