@@ -35,6 +35,7 @@ def historic(product: Product) -> dict[str, Any]:
 
 def test_a_corrected_row_stays_as_it_is(demo: Demo, product: Product, capsys: pytest.CaptureFixture[str]) -> None:
     demo.run()
+    assert product.run(HISTORIC)[0] == "success"  # another test may have brought them by a replacement alone
     before = historic(product)
     ((name,),) = product.sql("SELECT department FROM public.departments WHERE id = 10")
     product.put("corrections/", "departments.csv", f"10,{CORRECTED}\n".encode())

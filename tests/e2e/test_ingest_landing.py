@@ -305,18 +305,21 @@ def test_24_a_task_that_is_killed_in_the_middle_of_its_batch_is_finished_by_its_
 
 def test_files_that_are_no_data_start_no_run_and_the_next_run_counts_them(landing: Landing, product: Product) -> None:
     junk = [f"{landing.mark}/{name}" for name in (".DS_Store", "_SUCCESS", "jobs.csv.md5", "jobs.csv.part")]
+    until(lambda: landing.runs(state="running") and not product.busy(), "a run that waits for files")
     before = len(landing.runs())
-    for name in junk:
-        product.put("landing/", name, b"x")
-    time.sleep(3)
-    assert len(landing.runs()) == before
-    good = landing.drop("jobs:good.csv", b"730,Beside junk\n")
-    assert landing.answered(good) == ["loaded"]
-    assert landing.state_of(good) == "success"
-    ((run_id,),) = product.sql("SELECT run_id FROM ops.loads WHERE source_key = %s", good)
-    left_out = product.result(DAG, run_id, "gate")["left_out"]
-    assert {reason: one["files"] for reason, one in left_out.items()} == {
-        "ignored by name": 3, "not complete by name": 1
-    }  # fmt: skip
-    for name in junk:
-        product.s3.delete_object(Bucket=product.bucket, Key=f"landing/{name}")
+    try:
+        for name in junk:
+            product.put("landing/", name, b"x")
+        time.sleep(3)
+        assert len(landing.runs()) == before
+        good = landing.drop("jobs:good.csv", b"730,Beside junk\n")
+        assert landing.answered(good) == ["loaded"]
+        assert landing.state_of(good) == "success"
+        ((run_id,),) = product.sql("SELECT run_id FROM ops.loads WHERE source_key = %s", good)
+        left_out = product.result(DAG, run_id, "gate")["left_out"]
+        assert {reason: one["files"] for reason, one in left_out.items()} == {
+            "ignored by name": 3, "not complete by name": 1
+        }  # fmt: skip
+    finally:  # others wait until the folder is empty
+        for name in junk:
+            product.s3.delete_object(Bucket=product.bucket, Key=f"landing/{name}")
