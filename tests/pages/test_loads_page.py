@@ -132,8 +132,8 @@ def test_a_file_is_checked_first_loaded_then_and_its_row_repaired(
         ["4", str(key + 3), "The value is missing or blank.", "2021-05-09T08:00:00Z", "9101", "9101"],
         [
             "5", str(key + 4), "Ty Hofer",
-            "yesterday\nNot a moment in the form YYYY-MM-DDTHH:MM:SSZ, as in 2021-07-27T16:02:08Z, or one that does not "
-            "exist.",
+            "yesterday\nNot a moment in the form YYYY-MM-DDTHH:MM:SSZ, as in 2021-07-27T16:02:08Z, or one that does "
+            "not exist.",
             "9101", "The value is missing or blank.",
         ],
     ]  # fmt: skip
