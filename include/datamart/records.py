@@ -273,6 +273,10 @@ def _odd_beginnings(
         behind = _behind_marks(data, int(starts[row]))
         marks += behind > int(starts[row])
         starts[row] = behind
+    # Most lines that begin with a comma end otherwise: then nothing is counted.
+    odd = odd[(ends[odd] == starts[odd]) | (array[np.maximum(ends[odd] - 1, 0)] == _COMMA)]
+    if not len(odd):
+        return starts, marks, odd
     lengths = ends[odd] - starts[odd]
     found = np.flatnonzero(array == _COMMA)
     counts = np.searchsorted(found, ends[odd]) - np.searchsorted(found, starts[odd])

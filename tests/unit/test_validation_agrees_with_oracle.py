@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from datamart import reader as reading
 from datamart.errors import FileRejected
 from datamart.reader import Reader
 from datamart.records import physical_lines
@@ -42,6 +44,16 @@ good = st.builds(
 record = st.one_of(
     good, st.lists(value, min_size=5, max_size=5).map(b",".join), st.lists(value, max_size=7).map(b",".join)
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def whole_blocks() -> Iterator[None]:
+    """Small files too are judged by arithmetic over whole blocks, as only large ones are otherwise."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "_FEW_RECORDS", 0)
+        yield
+
+
 mark = st.sampled_from([b""] * 12 + [b"\xef\xbb\xbf", b"\xef\xbb\xbf" * 2])
 line_end = st.sampled_from(
     [b"\n", b"\r\n", b"\n\n", b"\r\n\r\n", b"\r\r\n", b"\n,,,,\n", b"\r\n,\r\n", b"\x1a\r\n", b"\n\x1a\n"]
