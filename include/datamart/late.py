@@ -61,7 +61,7 @@ class LateFiles:
         """Keys that newer files of other bytes hold.
 
         Raises:
-            ChangeRefused: that cannot be told any more.
+            ChangeRefused: it is not known any more.
         """
         text = "SELECT load_id FROM ops.loads WHERE sha256 = %(sha256)s AND table_name = %(table)s"
         same = {row[0] for row in self.warehouse.query(text, {"sha256": sha256, "table": table.name})}
@@ -78,7 +78,7 @@ class LateFiles:
         return np.unique(np.concatenate(found))
 
     def _keys_of_all(self, table: Table, newer: Sequence[NewerLoad]) -> npt.NDArray[np.int64]:
-        """The keys that newer files hold; where that cannot be told any more, all that are in the table."""
+        """The keys that newer files hold; where that is not known any more, all that are in the table."""
         found = []
         for load in newer:
             keys = self._keys_of(table, load)

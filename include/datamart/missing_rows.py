@@ -3,7 +3,7 @@
 The ledger knows what the product did, not what people did to the table by hand. So a file is said to have changed
 nothing only when its rows are found. Those that are gone are loaded again; rows that are there with other values stay,
 and so does what newer files hold: an older arrival takes nothing back. A file that today's
-rules refuse is told to be refused when its rows are gone.
+rules refuse is reported as refused when its rows are gone.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class MissingRows:
         it is ``done``, the ledger's answer.
 
         Raises:
-            ChangeRefused: whether newer files hold what is gone cannot be told any more.
+            ChangeRefused: it is not known any more whether newer files hold what is gone.
         """
         return self._judge(staged, outcome, done)[0]
 

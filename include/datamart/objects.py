@@ -439,7 +439,7 @@ class ObjectStore:
         self.client.delete_object(Bucket=arrival.bucket, Key=arrival.key, IfMatch=arrival.etag)
 
     def _require_same(self, arrival: Arrival) -> dict[str, Any]:
-        """What S3 tells of the object. The same bytes sent again are another arrival, which no ETag tells."""
+        """The object's metadata. The same bytes sent again are another arrival, though their ETag is equal."""
         found: dict[str, Any] = self.client.head_object(**_named(arrival), IfMatch=arrival.etag, ChecksumMode="ENABLED")
         # A listing may tell fractions of a second, this answer does not.
         if found["LastModified"] > arrival.last_modified:

@@ -40,7 +40,7 @@ class LandingSensor(BaseOperator):
         """Batches of the files that the trigger saw."""
         if event["error"]:
             raise AirflowFailException(f"The landing folder could not be looked into. {event['error']}")
-        # An event of the version before does not tell how much of the wait is left.
+        # An event of the version before does not say how much of the wait is left.
         return self._plan(context, left=event.get("left", self.wait.total_seconds()), seen=True)
 
     def _plan(self, context: Context, *, left: float, seen: bool = False) -> list[dict[str, Any]]:

@@ -127,7 +127,7 @@ def _clock() -> Callable[[], float]:
 
 def _load_id(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) >= 2**63:
-        raise ImpossibleRequest(f"'{text[:32]}' is no load's id. It is a number; ops.loads has it.")
+        raise ImpossibleRequest(f"'{text[:32]}' is not a valid load id. Send the number that ops.loads has.")
     return int(text)
 
 

@@ -60,7 +60,7 @@ def _tried(sessions: Sessions, arrival: Arrival, params: Mapping[str, Any], told
 
 @contextmanager
 def _caught_up(outcome: Outcome) -> Iterator[None]:
-    """A task that fails for good after its file was loaded leaves no event: the insights are refreshed here."""
+    """A task that fails after its file was loaded, without a retry, emits no event: refresh the insights here."""
     try:
         yield
     except Exception as error:

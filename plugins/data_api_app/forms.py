@@ -36,7 +36,7 @@ def media_type(request: Request) -> str:
 
 
 async def read_form(request: Request) -> FormData:
-    """The fields and files of a form; none when the body is no form. Whoever reads it closes it.
+    """The fields and files of a form; none when the body is no form. The caller closes it.
 
     Raises:
         Refused: 400, when it cannot be read.
@@ -194,6 +194,6 @@ async def _require_empty(request: Request) -> None:
     if await request.body():
         raise Refused(
             400,
-            "The header Content-Type has no boundary, so the parts of the form cannot be told apart. Do not set this "
+            "The header Content-Type has no boundary, so the form cannot be split into parts. Do not set this "
             "header yourself; curl -F and the form functions of HTTP libraries do.",
         )

@@ -61,7 +61,7 @@ def monkeypatch_context(patch: pytest.MonkeyPatch, module: Any, context: dict[st
         (TransientFault("away"), 4, CLOCK, True),
         (KeyError("bug"), 4, HAND, True),
         (ChangeRefused("later rows"), 1, HAND, False),
-        (ImpossibleRequest("'x' is no load's id."), 1, HAND, False),
+        (ImpossibleRequest("'x' is not a valid load id."), 1, HAND, False),
         (ImpossibleRequest("There is no backup to drill with."), 1, CLOCK, True),
         (ConfigurationError("Airflow has no connection warehouse. Define it."), 1, HAND, True),
     ],
@@ -94,7 +94,7 @@ def test_a_load_id_that_was_mistyped(sent: list[str], monkeypatch: pytest.Monkey
     monkeypatch.setattr(recovery_tasks, "warehouse", opened)
     for name in ("object_store", "current_run"):
         monkeypatch.setattr(recovery_tasks, name, lambda: SimpleNamespace())
-    with pytest.raises(AirflowFailException, match="is no load's id"):
+    with pytest.raises(AirflowFailException, match="is not a valid load id"):
         recovery_tasks.undo_load({"load_id": "12x", "later_rows": "keep", "dry_run": False})
     assert sent == []
 
