@@ -129,12 +129,11 @@ def test_a_file_is_checked_first_loaded_then_and_its_row_repaired(
     page.frame.locator("#file").set_input_files(file)  # type: ignore[arg-type]
     expect(page.frame.get_by_text("nothing was written")).to_be_visible()
     assert page.rows("Rejected rows of") == [
-        ["4", str(key + 3), "The value is missing or blank.", "2021-05-09T08:00:00Z", "9101", "9101"],
+        ["4", str(key + 3), "Missing or blank.", "2021-05-09T08:00:00Z", "9101", "9101"],
         [
             "5", str(key + 4), "Ty Hofer",
-            "yesterday\nNot a moment in the form YYYY-MM-DDTHH:MM:SSZ, as in 2021-07-27T16:02:08Z, or one that does "
-            "not exist.",
-            "9101", "The value is missing or blank.",
+            "yesterday\nMust be an existing time, YYYY-MM-DDTHH:MM:SSZ, as in 2021-07-27T16:02:08Z.",
+            "9101", "Missing or blank.",
         ],
     ]  # fmt: skip
     assert loads.sql("SELECT count(*) FROM ops.loads") == before

@@ -1,10 +1,10 @@
 // What the codes of reasons and verdicts mean, in words.
 
 const REASONS = {
-  missing: "The value is missing or blank.",
+  missing: "Missing or blank.",
   not_an_integer: "Not a whole number: only the digits 0 to 9 may be used.",
   out_of_range: "Larger than 2147483647.",
-  not_a_datetime: "Not a moment in the form YYYY-MM-DDTHH:MM:SSZ, as in 2021-07-27T16:02:08Z, or one that does not exist.",
+  not_a_datetime: "Must be an existing time, YYYY-MM-DDTHH:MM:SSZ, as in 2021-07-27T16:02:08Z.",
   too_long: "Longer than 256 bytes.",
   bad_encoding: "Not text in UTF-8.",
   duplicate_id: "A row before this one has the same id.",
